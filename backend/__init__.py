@@ -1,0 +1,1 @@
+"""Everything that works without a screen: runs, events, launchers, the trainer, the demo."""

@@ -1,0 +1,65 @@
+"""Writing files so that no crash leaves half of one behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """A binary file that becomes ``path`` only if the block ends without an exception.
+
+    The data goes to a temporary file in the same folder, is flushed to disk, and replaces ``path``
+    in one step. ``private`` makes it readable by its owner only, from the first byte on.
+
+    Raises:
+        OSError: The folder is missing or read-only, or the disk is full; ``path`` is as it was.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if not private:  # mkstemp makes 0600; an ordinary file follows the user's umask
+            with contextlib.suppress(OSError):
+                temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    # The only way to read the umask is to set it; this is done once, at import of the module.
+    return _UMASK
+
+
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Replace ``path`` by ``text`` in UTF-8, atomically."""
+    with atomic_file(path, private=private) as file:
+        file.write(text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
+    """Replace ``path`` by ``value`` as JSON, atomically."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n", private=private)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in ``path``; None if the file is missing or is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,300 @@
+"""Training on this machine, in a process of its own that outlives the app and the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from backend.events import Status, StatusEvent
+from backend.launchers.base import EventBatch, LaunchError, LaunchRequest, LogChunk, RunFile, RunState
+from backend.launchers.process import ask_to_stop, is_alive, kill, spawn_detached
+from backend.runs.folder import RunFolder, RunRecord, new_run_id
+from backend.runs.follow import changes
+from backend.runs.registry import Registry
+from backend.runs.stream import EventTail, EventWriter
+from backend.runs.view import RunView
+from config.load import LoadedConfig, load_config
+
+_GRACE = 20.0  # seconds that a run may be without a process while it is being started
+_CHUNK = 1 << 20
+
+
+class LocalLauncher:
+    """The launcher of this machine; see :class:`backend.launchers.base.Launcher`.
+
+    Args:
+        registry: Where runs are entered.
+        trainer: The command that trains; the run's folder is its last argument.
+    """
+
+    name = "local"
+
+    # -P: the run's folder, which is the working folder, must not be searched for modules.
+    TRAINER = (sys.executable, "-P", "-m", "backend.trainer")
+
+    def __init__(self, registry: Registry, trainer: Sequence[str] = TRAINER) -> None:
+        self.registry = registry
+        self._trainer = tuple(trainer)
+
+    # Starting
+
+    async def launch(self, request: LaunchRequest) -> RunRecord:
+        """Start a new run; its config is checked first and copied into the run's folder."""
+        return await asyncio.to_thread(self._launch, request)
+
+    def _launch(self, request: LaunchRequest) -> RunRecord:
+        loaded = load_config(request.config_path, request.overrides)
+        self._need_the_train_extra()
+        process = loaded.config.process
+        run_id = new_run_id()
+        try:
+            with self.registry.exclusive():
+                folder = RunFolder(self.registry.place(run_id, loaded.config.name, process.training_folder))
+                folder.create()
+            record = RunRecord(
+                id=run_id,
+                name=loaded.config.name,
+                backend=self.name,
+                steps=process.train.steps,
+                path=folder.path,
+            )
+            self._write_config(folder, loaded)
+            folder.write_record(record)
+            self.registry.add(record)
+            return self._start(folder, record)
+        except OSError as error:
+            raise LaunchError(
+                f"the run's folder could not be made: {error.strerror or error}: {error.filename}"
+            ) from error
+
+    @staticmethod
+    def _need_the_train_extra() -> None:
+        from importlib.util import find_spec
+
+        missing = [name for name in ("torch", "diffusers", "transformers", "peft") if find_spec(name) is None]
+        if missing:
+            raise LaunchError(
+                f"training on this machine needs {', '.join(missing)}: pip install 'fluxlora-tui[train]'"
+            )
+
+    @staticmethod
+    def _write_config(folder: RunFolder, loaded: LoadedConfig) -> None:
+        from backend.files import write_text
+
+        write_text(folder.config, f"# Run config, resolved from {loaded.path.name}\n" + loaded.dump())
+
+    def _start(self, folder: RunFolder, record: RunRecord) -> RunRecord:
+        """Start the trainer's process. The caller has made sure that none runs."""
+        folder.stop_file.unlink(missing_ok=True)
+        with EventWriter(folder.events) as writer:
+            writer.write(StatusEvent(status=Status.QUEUED))
+        handle = spawn_detached((*self._trainer, str(folder.path)), log=folder.log, folder=folder.path)
+        record = record.with_handle(**handle)
+        folder.write_record(record)
+        return record
+
+    async def resume(self, run: RunRecord, overrides: Sequence[str] = ()) -> RunRecord:
+        """Take an ended run up again from its last resume state (from the start if it has none)."""
+        return await asyncio.to_thread(self._resume, run, tuple(overrides))
+
+    def _resume(self, run: RunRecord, overrides: Sequence[str]) -> RunRecord:
+        folder = RunFolder(run.path)
+        with self.registry.exclusive():
+            run = folder.read_record() or run
+            view = read_view(folder)
+            state = self.judge(run, view)
+            if not state.status.ended:
+                raise LaunchError(f"run {run.id} is {state.status}; there is nothing to resume")
+            loaded = load_config(folder.config, overrides)
+            steps = loaded.config.process.train.steps
+            if state.status is Status.FINISHED and view.step >= steps:
+                raise LaunchError(
+                    f"run {run.id} has finished its {view.step} steps; to go on, give it more: "
+                    f"--set train.steps={view.step * 2}"
+                )
+            if loaded.config.name != run.name:
+                raise LaunchError("config.name cannot change on resume: the run's files bear it")
+            self._need_the_train_extra()
+            try:
+                if overrides:
+                    self._write_config(folder, loaded)
+                return self._start(folder, replace(run, steps=steps))
+            except OSError as error:
+                raise LaunchError(f"run {run.id} could not be resumed: {error.strerror or error}") from error
+
+    # Following
+
+    def judge(self, run: RunRecord, view: RunView) -> RunState:
+        """What the run's last word means, given whether its process lives."""
+        if view.status.ended:
+            return RunState(status=view.status, reason=view.reason)
+        if is_alive(run.handle):
+            return RunState(status=view.status, reason=view.reason)
+        folder = RunFolder(run.path)
+        current = folder.read_record()  # resumed by another process since we read the record?
+        if current is not None and current.handle != run.handle and is_alive(current.handle):
+            return RunState(status=view.status, reason=view.reason)
+        if not (current and current.handle) and time.time() - max(run.created, view.updated) < _GRACE:
+            return RunState(status=view.status, reason=view.reason)
+        # The process may have spoken its last word after ``view`` was read.
+        latest = read_view(folder)
+        if latest.status.ended:
+            return RunState(status=latest.status, reason=latest.reason)
+        return RunState(status=Status.INTERRUPTED, reason=_why_gone(folder))
+
+    async def status(self, run: RunRecord) -> RunState:
+        """The run's status now."""
+        return await asyncio.to_thread(lambda: self.judge(run, read_view(RunFolder(run.path))))
+
+    async def events(
+        self, run: RunRecord, offset: int = 0, *, follow: bool = True
+    ) -> AsyncIterator[EventBatch]:
+        """The run's events from byte ``offset`` on."""
+        tail = EventTail(RunFolder(run.path).events, offset)
+        async for last in self._looks(run, follow):
+            while events := await asyncio.to_thread(tail.read, _CHUNK):
+                yield EventBatch(events, tail.offset)
+            if last:
+                return
+
+    async def logs(self, run: RunRecord, offset: int = 0, *, follow: bool = True) -> AsyncIterator[LogChunk]:
+        """The run's log from byte ``offset`` on."""
+        path = RunFolder(run.path).log
+        async for last in self._looks(run, follow):
+            while data := await asyncio.to_thread(_read_bytes, path, offset):
+                offset += len(data)
+                yield LogChunk(data, offset)
+            if last:
+                return
+
+    async def _looks(self, run: RunRecord, follow: bool) -> AsyncIterator[bool]:
+        """Yield whenever files may have grown; True the last time, after the process has gone."""
+        if not follow:
+            yield True
+            return
+        folder = RunFolder(run.path)
+        async for _ in changes(run.path):
+            ended = await asyncio.to_thread(self._has_ended, folder, run)
+            yield ended
+            if ended:
+                return
+
+    def _has_ended(self, folder: RunFolder, run: RunRecord) -> bool:
+        current = folder.read_record() or run
+        if is_alive(current.handle):
+            return False
+        if current.handle:
+            return True
+        return time.time() - current.created >= _GRACE
+
+    # Ending
+
+    async def stop(self, run: RunRecord, *, now: bool = False) -> None:
+        """Ask the trainer to save and stop; ``now`` kills it."""
+        await asyncio.to_thread(self._stop, run, now)
+
+    def _stop(self, run: RunRecord, now: bool) -> None:
+        folder = RunFolder(run.path)
+        run = folder.read_record() or run
+        state = self.judge(run, read_view(folder))
+        if state.status.ended:
+            raise LaunchError(f"run {run.id} is {state.status} already")
+        if not now:
+            folder.stop_file.touch()
+            ask_to_stop(run.handle)
+            return
+        if not kill(run.handle):
+            raise LaunchError(f"run {run.id} could not be ended: its process {run.handle.get('pid')} stays")
+        with EventWriter(folder.events) as writer:
+            writer.write(StatusEvent(status=Status.STOPPED, reason="ended at once, without saving"))
+
+    # Files
+
+    async def files(self, run: RunRecord) -> list[RunFile]:
+        """The run's files, checkpoints first, then samples, then the rest."""
+        return await asyncio.to_thread(_list_files, RunFolder(run.path))
+
+    async def download(
+        self,
+        run: RunRecord,
+        files: Sequence[RunFile],
+        destination: Path,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Path]:
+        """Copy files out of the run's folder."""
+        return await asyncio.to_thread(_copy_files, run.path, files, destination, progress)
+
+
+def read_view(folder: RunFolder) -> RunView:
+    """All that a run has said so far, summed up."""
+    view, tail = RunView(), EventTail(folder.events)
+    while events := tail.read():
+        view.apply(events)
+    return view
+
+
+def _why_gone(folder: RunFolder) -> str:
+    """A sentence on a process that vanished, with the last line that it printed."""
+    sentence = "the trainer's process is gone without a word (killed, out of memory, or a reboot)"
+    try:
+        with folder.log.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 4096))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return sentence
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"{sentence}; last it said: {last[:200]}" if last else sentence
+
+
+def _read_bytes(path: Path, offset: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(_CHUNK)
+    except FileNotFoundError:
+        return b""
+
+
+def _list_files(folder: RunFolder) -> list[RunFile]:
+    found: list[RunFile] = []
+    for place in (folder.checkpoints, folder.samples, folder.path):
+        try:
+            entries = sorted(place.iterdir())
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_file() and not entry.name.startswith("."):
+                info = entry.stat()
+                relative = entry.relative_to(folder.path).as_posix()
+                found.append(RunFile(path=relative, bytes=info.st_size, modified=info.st_mtime))
+    return found
+
+
+def _copy_files(
+    source: Path,
+    files: Sequence[RunFile],
+    destination: Path,
+    progress: Callable[[int, int], None] | None,
+) -> list[Path]:
+    total, done, copied = sum(file.bytes for file in files), 0, []
+    try:
+        for file in files:
+            origin, target = source / file.path, destination / file.path
+            if not origin.resolve().is_relative_to(source.resolve()):
+                raise LaunchError(f"{file.path} is outside the run's folder")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(target.name + ".part")
+            shutil.copyfile(origin, partial)
+            partial.replace(target)
+            copied.append(target)
+            done += file.bytes
+            if progress is not None:
+                progress(done, total)
+    except OSError as error:
+        raise LaunchError(f"cannot copy {error.filename}: {error.strerror or error}") from error
+    return copied

@@ -1,0 +1,291 @@
+"""ai-toolkit keys that this trainer knows and does not act on.
+
+Each section maps a key to what to tell its user: None where nothing needs saying (the key has no
+effect on FLUX.1 LoRA training, or its behaviour is always on here), else one sentence. The sentence
+is shown only when the key holds something other than its neutral value.
+"""
+
+from __future__ import annotations
+
+_SOON = "is not supported yet and has no effect"
+_OTHER = "has no effect on FLUX.1 LoRA training"
+
+
+def _all(sentence: str | None, *keys: str) -> dict[str, str | None]:
+    return dict.fromkeys(keys, sentence)
+
+
+TOP: dict[str, str | None] = {}
+
+PROCESS: dict[str, str | None] = {
+    **_all(None, "performance_log_every", "sqlite_db_path", "log_dir", "logging", "name"),
+    **_all(_OTHER, "adapter", "embedding", "decorator", "guidance", "slider", "torch_profiler"),
+    **_all(_SOON, "first_sample"),
+}
+
+SECTIONS: dict[str, dict[str, str | None]] = {
+    "network": {
+        **_all(None, "conv", "conv_alpha", "lokr_full_rank", "lokr_factor", "old_lokr_format"),
+        **_all(_SOON, "pretrained_lora_path"),
+        **_all(_OTHER, "all_layers", "layer_offloading", "split_multistage_loras", "lorm"),
+    },
+    "network.network_kwargs": {
+        **_all(_SOON, "rank_dropout", "module_dropout"),
+        **_all(_OTHER, "full_if_contains", "parameter_threshold"),
+    },
+    "save": {
+        "save_format": None,
+        **_all(_SOON, "push_to_hub", "hf_repo_id", "hf_private"),
+    },
+    "datasets[]": {
+        # Latents and text embeddings are always cached, and every picture goes into its bucket.
+        **_all(None, "type", "cache_latents", "cache_latents_to_disk", "cache_text_embeddings", "buckets"),
+        **_all(None, "bucket_tolerance", "cache_latents_num_workers", "num_workers", "prefetch_factor"),
+        **_all(None, "num_frames", "shrink_video_to_frames", "do_i2v", "fps", "controls", "network_weight"),
+        **_all(
+            _SOON,
+            "shuffle_tokens",
+            "token_dropout_rate",
+            "keep_tokens",
+            "random_triggers",
+            "random_triggers_max",
+            "random_crop",
+            "random_scale",
+            "scale",
+            "square_crop",
+            "flip_x",
+            "flip_y",
+            "augments",
+            "augmentations",
+            "shuffle_augmentations",
+            "mask_path",
+            "alpha_mask",
+            "invert_mask",
+            "mask_min_value",
+            "is_reg",
+            "prior_reg",
+            "loss_multiplier",
+            "batch_size",
+            "use_short_captions",
+            "replacements",
+        ),
+        **_all(
+            _OTHER,
+            "load_image_when_caching_latents",
+            "standardize_images",
+            "extra_values",
+            "clip_image_path",
+            "control_path",
+            "control_path_1",
+            "control_path_2",
+            "control_path_3",
+            "inpaint_path",
+            "unconditional_path",
+            "guidance_type",
+            "poi",
+            "fast_image_size",
+            "do_audio",
+        ),
+    },
+    "train": {
+        **_all(None, "train_unet", "num_train_timesteps", "sdp", "xformers", "switch_boundary_every"),
+        **_all(
+            None, "cache_text_embeddings", "unload_text_encoder", "timestep_bias_strategy", "text_encoder_lr"
+        ),
+        **_all(None, "unet_lr", "disable_sampling", "audio_loss_multiplier"),
+        **_all(
+            _SOON,
+            "train_text_encoder",
+            "linear_timesteps",
+            "linear_timesteps2",
+            "min_denoising_steps",
+            "max_denoising_steps",
+            "reg_weight",
+            "start_step",
+            "bypass_guidance_embedding",
+            "do_guidance_loss",
+            "guidance_loss_target",
+            "do_differential_guidance",
+            "differential_guidance_scale",
+            "diff_output_preservation",
+            "diff_output_preservation_multiplier",
+            "diff_output_preservation_class",
+            "blank_prompt_preservation",
+            "blank_prompt_preservation_multiplier",
+            "inverted_mask_prior",
+            "inverted_mask_prior_multiplier",
+            "validation_config",
+            "force_first_sample",
+            "attention_backend",
+            "random_noise_shift",
+            "force_consistent_noise",
+            "optimal_noise_pairing_samples",
+            "max_loss",
+            "content_or_style",
+            "content_or_style_reg",
+            "loss_type",
+        ),
+        **_all(
+            _OTHER,
+            "snr_gamma",
+            "min_snr_gamma",
+            "learnable_snr_gos",
+            "loss_target",
+            "next_sample_timesteps",
+            "weight_jitter",
+            "standardize_latents",
+            "adaptive_scaling_factor",
+            "do_paramiter_swapping",
+            "single_item_batching",
+            "short_and_long_captions",
+            "prompt_dropout_prob",
+            "prompt_saturation_chance",
+            "correct_pred_norm",
+            "do_prior_divergence",
+            "train_turbo",
+            "free_u",
+            "do_cfg",
+            "do_random_cfg",
+            "max_cfg_scale",
+            "cfg_rescale",
+            "negative_prompt",
+            "merge_network_on_save",
+            "noise_multiplier",
+            "dynamic_noise_offset",
+            "latent_multiplier",
+            "img_multiplier",
+        ),
+    },
+    "train.ema_config": _all(_SOON, "use_feedback", "param_multiplier"),
+    "model": {
+        **_all(None, "dtype", "model_kwargs", "model_paths"),
+        **_all(
+            _SOON,
+            "quantize",
+            "quantize_te",
+            "qtype",
+            "qtype_te",
+            "quantize_kwargs",
+            "low_vram",
+            "assistant_lora_path",
+            "inference_lora_path",
+            "lora_path",
+            "vae_path",
+            "te_name_or_path",
+            "extras_name_or_path",
+            "attn_masking",
+            "split_model_over_gpus",
+            "compile",
+            "block_compile",
+            "layer_offloading",
+            "layer_offloading_transformer_percent",
+            "layer_offloading_text_encoder_percent",
+            "auto_memory",
+            "use_flux_cfg",
+        ),
+        **_all(_OTHER, "ignore_if_contains", "only_if_contains", "in_context", "unconditional_lora_path"),
+    },
+    "sample": {
+        **_all(None, "neg", "fps", "num_frames", "do_cfg_norm", "guidance_rescale", "refiner_start_at"),
+        **_all(_SOON, "samples", "sample_start_step", "network_multiplier"),
+        **_all(_OTHER, "extra_values", "adapter_conditioning_scale"),
+    },
+}
+
+# Values that leave a key without effect in ai-toolkit too.
+NEUTRAL: dict[str, tuple[object, ...]] = {
+    "train_unet": (True,),
+    "content_or_style": ("balanced",),
+    "content_or_style_reg": ("balanced",),
+    "loss_type": ("mse",),
+    "min_denoising_steps": (0,),
+    "max_denoising_steps": (999, 1000),
+    "network_multiplier": (1, 1.0),
+    "attention_backend": ("native",),
+    "loss_multiplier": (1, 1.0),
+    "reg_weight": (1, 1.0),
+    "scale": (1, 1.0),
+    "guidance_loss_target": (3, 3.0),
+    "differential_guidance_scale": (3, 3.0),
+    "noise_multiplier": (1, 1.0),
+    "latent_multiplier": (1, 1.0),
+    "img_multiplier": (1, 1.0),
+    "diff_output_preservation_class": ("person",),
+    "loss_target": ("noise",),
+    "param_multiplier": (1, 1.0),
+}
+
+# These matter only when another key switches them on.
+SETTINGS_OF: dict[str, str] = {
+    "qtype": "quantize",
+    "qtype_te": "quantize_te",
+    "quantize_kwargs": "quantize",
+    "diff_output_preservation_class": "diff_output_preservation",
+    "diff_output_preservation_multiplier": "diff_output_preservation",
+    "blank_prompt_preservation_multiplier": "blank_prompt_preservation",
+    "inverted_mask_prior_multiplier": "inverted_mask_prior",
+    "layer_offloading_transformer_percent": "layer_offloading",
+    "layer_offloading_text_encoder_percent": "layer_offloading",
+    "guidance_loss_target": "do_guidance_loss",
+    "differential_guidance_scale": "do_differential_guidance",
+    "hf_repo_id": "push_to_hub",
+    "hf_private": "push_to_hub",
+    "mask_min_value": "mask_path",
+    "keep_tokens": "shuffle_tokens",
+    "random_triggers_max": "random_triggers",
+}
+
+# Common guesses and other trainers' names, by section.
+SYNONYMS: dict[str, dict[str, str]] = {
+    "": {"dataset": "datasets", "lora": "network", "sampling": "sample", "training": "train"},
+    "train": {
+        "learning_rate": "train.lr",
+        "max_train_steps": "train.steps",
+        "num_steps": "train.steps",
+        "total_steps": "train.steps",
+        "max_steps": "train.steps",
+        "train_batch_size": "train.batch_size",
+        "seed": "training_seed",
+        "warmup_steps": "train.lr_scheduler_params.num_warmup_steps",
+        "lr_warmup_steps": "train.lr_scheduler_params.num_warmup_steps",
+        "scheduler": "train.lr_scheduler",
+        "mixed_precision": "train.dtype",
+        "gradient_clip": "train.max_grad_norm",
+        "ema": "train.ema_config",
+        "use_ema": "train.ema_config.use_ema",
+        "weight_decay": "train.optimizer_params.weight_decay",
+        "betas": "train.optimizer_params.betas",
+    },
+    "sample": {
+        "steps": "sample.sample_steps",
+        "cfg": "sample.guidance_scale",
+        "every": "sample.sample_every",
+    },
+    "save": {
+        "every": "save.save_every",
+        "save_steps": "save.save_every",
+        "max_saves": "save.max_step_saves_to_keep",
+    },
+    "network": {
+        "dim": "network.linear",
+        "r": "network.linear",
+        "network_dim": "network.linear",
+        "lora_rank": "network.linear",
+        "network_alpha": "network.linear_alpha",
+        "target_modules": "network.network_kwargs.only_if_contains",
+    },
+    "datasets[]": {
+        "path": "datasets[].folder_path",
+        "folder": "datasets[].folder_path",
+        "image_dir": "datasets[].folder_path",
+        "repeats": "datasets[].num_repeats",
+        "caption_extension": "datasets[].caption_ext",
+        "caption_dropout": "datasets[].caption_dropout_rate",
+        "resolutions": "datasets[].resolution",
+    },
+    "model": {
+        "path": "model.name_or_path",
+        "name": "model.name_or_path",
+        "pretrained_model_name_or_path": "model.name_or_path",
+    },
+}

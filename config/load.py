@@ -1,0 +1,411 @@
+"""From a file to a checked config: every problem at once, each with its place."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from config.checks import cross_checks, file_checks, looks_like_path
+from config.overrides import apply_override, split_override
+from config.problems import ConfigError, Problem, in_order
+from config.schema import ProcessConfig, RunConfig
+from config.secrets import has_token, hide_tokens, without_tokens
+from config.source import Document, decode, parse
+from config.source import Path as KeyPath
+from config.unknown import alias_groups, names_of, section_of, unread_keys, unread_top
+
+_MAX_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A config that can be trained.
+
+    Attributes:
+        path: The file it came from.
+        config: The checked values, ``${VAR}`` replaced.
+        data: The file's plain data after ``--set``, with paths made absolute and ``${VAR}`` kept.
+        problems: Warnings and remarks, in the file's order.
+    """
+
+    path: Path
+    config: RunConfig
+    data: Mapping[str, Any]
+    problems: tuple[Problem, ...] = ()
+
+    def dump(self) -> str:
+        """The config as YAML that can be trained from any folder; it holds no tokens."""
+        text = yaml.safe_dump(
+            without_tokens(self.data),
+            sort_keys=False,
+            allow_unicode=True,
+            width=100,
+            default_flow_style=False,
+        )
+        # A token could still stand in a key; nothing that looks like one gets through.
+        return hide_tokens(text)
+
+
+def load_config(
+    path: Path | str, overrides: Sequence[str] = (), *, env: Mapping[str, str] | None = None
+) -> LoadedConfig:
+    """Read, check and resolve a config.
+
+    Args:
+        path: A YAML or JSON file in ai-toolkit's format.
+        overrides: ``key.path=value`` strings, applied in order.
+        env: Variables for ``${NAME}``; the process's environment and ``.env`` files if None.
+
+    Raises:
+        ConfigError: It has at least one error; carries all problems.
+    """
+    loaded, problems = check_config(path, overrides, env=env)
+    if loaded is None:
+        raise ConfigError(str(path), problems)
+    return loaded
+
+
+def check_config(
+    path: Path | str, overrides: Sequence[str] = (), *, env: Mapping[str, str] | None = None
+) -> tuple[LoadedConfig | None, list[Problem]]:
+    """All problems of a config, and the config itself if none of them is an error."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            return None, [Problem("error", "", f"is larger than {_MAX_BYTES >> 20} MiB; that is no config")]
+        raw = path.read_bytes()
+    except OSError as error:
+        what = (
+            "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+        )
+        return None, [Problem("error", "", f"cannot be read: {what}")]
+    text, problems = decode(raw)
+    if problems:
+        return None, problems
+    is_json = path.suffix.lower() in (".json", ".jsonc")
+    kept = parse(text, is_json=is_json)
+    if kept.data is None:
+        return None, in_order(kept.problems)
+    return _Check(path, kept, overrides).run(
+        parse(text, is_json=is_json, variables=_variables(path) if env is None else env)
+    )
+
+
+def _variables(path: Path) -> dict[str, str]:
+    """The environment over ``.env`` of the config's folder over ``.env`` of the working folder."""
+    from dotenv import dotenv_values
+
+    found: dict[str, str] = {}
+    for file in (Path.cwd() / ".env", path.absolute().parent / ".env"):
+        try:
+            if file.is_file():
+                found.update(
+                    {k: v for k, v in dotenv_values(file, encoding="utf-8").items() if v is not None}
+                )
+        except (OSError, UnicodeDecodeError):
+            continue
+    return {**found, **os.environ}
+
+
+class _Check:
+    """One run of all checks over one file."""
+
+    def __init__(self, path: Path, kept: Document, overrides: Sequence[str]) -> None:
+        self.path = path
+        self.kept = kept
+        self.overrides = overrides
+        self.problems: list[Problem] = list(kept.problems)
+
+    def run(self, document: Document) -> tuple[LoadedConfig | None, list[Problem]]:
+        self.problems += [p for p in document.problems if p not in self.problems]
+        data, raw = document.data, copy.deepcopy(self.kept.data)
+        if not isinstance(data, dict):
+            self._add("error", "", "is not a config: its top level is not a mapping of keys")
+            return self._end(None)
+        data = copy.deepcopy(data)
+        self._override(data, raw)
+        process = self._shape(data)
+        if process is None:
+            return self._end(None)
+        name = data["config"].get("name")
+        if isinstance(name, str):
+            data, raw = _replace_name(data, name), _replace_name(raw, name)
+            process = data["config"]["process"][0]
+        if has_token(json.dumps(self.kept.data, default=str)):
+            self._add(
+                "warning", "", "holds what looks like a token; put it in .env and write ${NAME} instead"
+            )
+        for problem in (*unread_top(data), *unread_keys(process)):
+            self._place_and_add(problem)
+        config = self._validate(data, process)
+        if config is None:
+            return self._end(None)
+        self._resolve_paths(raw["config"]["process"][0], config)
+        config = self._resolved(config, data, raw)
+        for problem in (*cross_checks(config), *file_checks(config)):
+            self._place_and_add(problem)
+        return self._end(LoadedConfig(self.path, config, raw))
+
+    def _end(self, loaded: LoadedConfig | None) -> tuple[LoadedConfig | None, list[Problem]]:
+        problems = in_order(dict.fromkeys(self.problems))
+        if any(p.severity == "error" for p in problems) or loaded is None:
+            return None, problems
+        return replace(loaded, problems=tuple(problems)), problems
+
+    def _add(self, severity: Any, key: str, message: str, at: KeyPath | None = None) -> None:
+        place = self._place(at) if at is not None else None
+        line, column = (place.line, place.column) if place else (None, None)
+        self.problems.append(Problem(severity, key, message, line, column))
+
+    def _place(self, path: KeyPath) -> Any:
+        """Where a path stands, or the nearest section around it that does."""
+        while path:
+            if path in self.kept.keys:
+                return self.kept.keys[path]
+            path = path[:-1]
+        return None
+
+    def _place_and_add(self, problem: Problem) -> None:
+        """Add a problem whose key is a path inside the process, or from the top."""
+        parts: KeyPath = (
+            tuple(int(p) if p.isdigit() else p for p in problem.key.split(".")) if problem.key else ()
+        )
+        inside: KeyPath = ("config", "process", 0, *parts)
+        for path in (inside, self._spelled(inside), parts):
+            if path in self.kept.keys:
+                self._add(problem.severity, problem.key, problem.message, path)
+                return
+        self._add(problem.severity, problem.key, problem.message, inside[:-1])
+
+    def _spelled(self, path: KeyPath) -> KeyPath:
+        """``path`` with its last key in the spelling that the file uses."""
+        last = path[-1] if path else None
+        if isinstance(last, str):
+            for other in alias_groups().get(last, frozenset()):
+                if (*path[:-1], other) in self.kept.keys:
+                    return (*path[:-1], other)
+        return path
+
+    def _override(self, data: Any, raw: Any) -> None:
+        aliases = alias_groups()
+        for text in self.overrides:
+            try:
+                path, value = split_override(text)
+            except ValueError as error:
+                self._add("error", "", str(error))
+                continue
+            problem = apply_override(data, path, value, aliases)
+            apply_override(raw, path, copy.deepcopy(value), aliases)
+            if problem is not None:
+                self.problems.append(problem)
+
+    def _shape(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        """The first process, if the file has ai-toolkit's outer shape."""
+        job = data.get("job", "extension")
+        if job != "extension":
+            self._add("error", "job", f"is {job!r}; only 'extension' (training) runs here", ("job",))
+        config = data.get("config")
+        if not isinstance(config, dict):
+            self._add(
+                "error", "config", "is missing: the file needs config: with name: and process:", ("config",)
+            )
+            return None
+        if isinstance(config.get("name"), int | float) and not isinstance(config.get("name"), bool):
+            config["name"] = str(config["name"])  # a name such as 2024 is a number to YAML
+        if not config.get("name"):
+            self._add("error", "config.name", "is missing: give the run a name", ("config",))
+        process = config.get("process")
+        if isinstance(process, dict):
+            self._add(
+                "error",
+                "config.process",
+                "must be a list: put a dash before its first key",
+                ("config", "process"),
+            )
+            return None
+        if not isinstance(process, list) or not process or not isinstance(process[0], dict):
+            self._add(
+                "error",
+                "config.process",
+                "is missing: it needs a list with one training process",
+                ("config", "process"),
+            )
+            return None
+        if len(process) > 1:
+            self._add(
+                "warning",
+                "config.process",
+                "has several processes; only the first one runs",
+                ("config", "process", 1),
+            )
+        meta = data.get("meta")
+        if meta is not None and not isinstance(meta, dict):
+            self._add("error", "meta", "must be a mapping of keys", ("meta",))
+        return process[0]
+
+    def _validate(self, data: dict[str, Any], process: dict[str, Any]) -> RunConfig | None:
+        values = {
+            "name": data["config"].get("name"),
+            "process": _without_empty_sections(process, ProcessConfig),
+            "meta": data.get("meta") or {},
+        }
+        try:
+            return RunConfig.model_validate(values)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                self._add_validation(dict(detail))
+            return None
+
+    def _add_validation(self, detail: dict[str, Any]) -> None:
+        loc: KeyPath = tuple(detail["loc"])
+        if loc[:1] == ("process",):
+            inside = _real_keys(loc[1:])
+            path, shown = self._spelled(("config", "process", 0, *inside)), inside
+        else:
+            path, shown = ("config", *loc) if loc[:1] == ("name",) else loc, ("config", *loc)
+        if detail["type"] == "missing":
+            section = ".".join(map(str, shown[:-1]))
+            self._add("error", ".".join(map(str, shown)), _missing(shown, section), path)
+            return
+        if path == ("config", "name") and not detail["input"]:
+            return  # said already
+        self._add("error", ".".join(map(str, (*shown[:-1], path[-1]))), _plain_message(detail), path)
+
+    def _resolve_paths(self, raw: dict[str, Any], config: RunConfig) -> None:
+        """Make the paths in ``raw`` absolute, so that the run's copy works from any folder."""
+        for item, dataset in zip(raw.get("datasets", ()), config.process.datasets, strict=False):
+            for spelling in ("folder_path", "dataset_path"):
+                if isinstance(item, dict) and spelling in item and "${" not in str(item[spelling]):
+                    item[spelling] = str(self._absolute(dataset.folder_path))
+        model = raw.get("model")
+        name = config.process.model.name_or_path
+        if isinstance(model, dict) and "${" not in str(model.get("name_or_path")):
+            resolved = self._absolute(name)
+            if looks_like_path(name) or resolved.exists():
+                model["name_or_path"] = str(resolved)
+        if config.process.training_folder and "${" not in str(raw.get("training_folder")):
+            raw["training_folder"] = str(Path(config.process.training_folder).expanduser().absolute())
+
+    def _resolved(self, config: RunConfig, data: dict[str, Any], raw: dict[str, Any]) -> RunConfig:
+        process = config.process
+        datasets = [
+            d.model_copy(update={"folder_path": str(self._absolute(d.folder_path))}) for d in process.datasets
+        ]
+        name = process.model.name_or_path
+        resolved = self._absolute(name)
+        if looks_like_path(name) or resolved.exists():
+            name = str(resolved)
+        folder = process.training_folder
+        return config.model_copy(
+            update={
+                "process": process.model_copy(
+                    update={
+                        "datasets": datasets,
+                        "model": process.model.model_copy(update={"name_or_path": name}),
+                        "training_folder": str(Path(folder).expanduser().absolute()) if folder else None,
+                    }
+                )
+            }
+        )
+
+    def _absolute(self, text: str) -> Path:
+        """A relative path is tried from the working folder, then from the config's folder."""
+        path = Path(text).expanduser()
+        if path.is_absolute():
+            return path
+        beside = self.path.absolute().parent / path
+        return beside if not path.exists() and beside.exists() else path.absolute()
+
+
+def _replace_name(value: Any, name: str) -> Any:
+    """ai-toolkit's ``[name]``: replaced wherever it stands."""
+    if isinstance(value, str):
+        return value.replace("[name]", name)
+    if isinstance(value, dict):
+        return {key: _replace_name(item, name) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replace_name(item, name) for item in value]
+    return value
+
+
+def _without_empty_sections(data: Any, model: type[BaseModel]) -> Any:
+    """``data`` without keys that are empty and stand for a whole section (``train:`` and nothing)."""
+    if not isinstance(data, dict):
+        return data
+    names = names_of(model)
+    result: dict[Any, Any] = {}
+    for key, value in data.items():
+        field = model.model_fields.get(names.get(str(key), ""))
+        inner, is_list = section_of(field.annotation) if field is not None else (None, False)
+        if inner is None:
+            result[key] = value
+        elif value is None:
+            continue
+        elif is_list and isinstance(value, list):
+            result[key] = [_without_empty_sections(item, inner) for item in value]
+        else:
+            result[key] = _without_empty_sections(value, inner)
+    return result
+
+
+def _real_keys(loc: Iterable[Any]) -> KeyPath:
+    """A pydantic location without the parts that name validators or union members."""
+    return tuple(part for part in loc if isinstance(part, int) or re.match(r"^[a-z_][a-z0-9_]*$", str(part)))
+
+
+def _missing(path: KeyPath, section: str) -> str:
+    if path[-1] == "folder_path":
+        return "is missing: give the folder with the pictures"
+    if path[-1] == "name_or_path" or path == ("model",):
+        return "is missing: give a Hugging Face id or the folder of a FLUX.1 model"
+    if path == ("datasets",):
+        return "is missing: give at least one folder of pictures"
+    return f"is missing in {section}" if section else "is missing"
+
+
+def _plain_message(detail: dict[str, Any]) -> str:
+    """One sentence for a pydantic error."""
+    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    shown = repr(given) if isinstance(given, str | int | float | bool) else type(given).__name__
+    shown = hide_tokens(shown if len(shown) <= 60 else shown[:57] + "...")
+    if given is None:
+        return "is empty; give a value or remove the key"
+    match kind:
+        case "greater_than_equal":
+            return f"is {shown}; it must be at least {context['ge']:g}"
+        case "greater_than":
+            return f"is {shown}; it must be more than {context['gt']:g}"
+        case "less_than_equal":
+            return f"is {shown}; it must be at most {context['le']:g}"
+        case "less_than":
+            return f"is {shown}; it must be less than {context['lt']:g}"
+        case "int_parsing" | "int_type" | "int_from_float" | "int_parsing_size":
+            return f"is {shown}; it must be a whole number"
+        case "float_parsing" | "float_type" | "finite_number":
+            return f"is {shown}; it must be a number"
+        case "bool_parsing" | "bool_type":
+            return f"is {shown}; it must be true or false"
+        case "string_type":
+            return f"is {shown}; it must be text (put it in quotes)"
+        case "string_too_short":
+            return "is empty"
+        case "literal_error":
+            return f"is {shown}; it must be {context['expected']}"
+        case "list_type":
+            return f"is {shown}; it must be a list"
+        case "too_short":
+            return "is empty; it needs at least one entry"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return f"is {shown}; it must be a section with keys of its own"
+        case "value_error":
+            return str(context.get("error", detail["msg"]))
+    return f"is {shown}: {detail['msg'].lower()}"

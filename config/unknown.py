@@ -1,0 +1,163 @@
+"""Keys that nobody reads: misspelt, misplaced, or without effect here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import AliasChoices, BaseModel
+
+from config import compat
+from config.problems import Problem
+from config.schema import ProcessConfig
+
+_TOP_KEYS = ("job", "config", "meta")
+
+
+def names_of(model: type[BaseModel]) -> dict[str, str]:
+    """Every spelling of every key of a section, mapped to the field's name."""
+    names: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        names[name] = name
+        alias = field.validation_alias
+        if isinstance(alias, AliasChoices):
+            names.update({choice: name for choice in alias.choices if isinstance(choice, str)})
+        elif isinstance(alias, str):
+            names[alias] = name
+    return names
+
+
+def section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """The section that a field's type stands for, and whether it is a list of such sections."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    for inner in get_args(annotation):
+        found, _ = section_of(inner)
+        if found is not None:
+            return found, True
+    return None, False
+
+
+def sections(model: type[BaseModel] = ProcessConfig, path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """All sections with their dotted paths; ``datasets[]`` stands for the items of a list."""
+    yield path, model
+    for name, field in model.model_fields.items():
+        inner, is_list = section_of(field.annotation)
+        if inner is not None:
+            below = f"{path}.{name}" if path else name
+            yield from sections(inner, below + "[]" if is_list else below)
+
+
+_SECTIONS = dict(sections())
+
+
+def alias_groups() -> dict[str, frozenset[str]]:
+    """For each spelling of a key, the other spellings (``rank`` and ``linear``)."""
+    groups: dict[str, frozenset[str]] = {}
+    for model in _SECTIONS.values():
+        by_field: dict[str, set[str]] = {}
+        for spelling, name in names_of(model).items():
+            by_field.setdefault(name, set()).add(spelling)
+        for spellings in by_field.values():
+            for spelling in spellings:
+                groups[spelling] = frozenset(spellings - {spelling})
+    return groups
+
+
+def unread_keys(process: dict[str, Any]) -> Iterator[Problem]:
+    """A problem for every key of the process that has no effect, without places in the file.
+
+    The key of each is its path inside the process, list items as ``datasets.0.key``.
+    """
+    yield from _walk(process, "", "")
+
+
+def _walk(data: dict[str, Any], section: str, shown: str) -> Iterator[Problem]:
+    model = _SECTIONS[section]
+    known = names_of(model)
+    quiet = compat.SECTIONS.get(section, {}) if section else compat.PROCESS
+    for key, value in data.items():
+        name = str(key)
+        path = f"{shown}.{name}" if shown else name
+        if name in known:
+            inner, is_list = section_of(model.model_fields[known[name]].annotation)
+            if inner is None:
+                continue
+            below = f"{section}.{known[name]}" if section else known[name]
+            if is_list and isinstance(value, list):
+                for index, item in enumerate(value):
+                    if isinstance(item, dict):
+                        yield from _walk(item, below + "[]", f"{path}.{index}")
+            elif not is_list and isinstance(value, dict):
+                yield from _walk(value, below, path)
+        elif name in quiet:
+            sentence = quiet[name]
+            if sentence and not _neutral(name, value, data):
+                yield Problem("warning", path, sentence)
+        else:
+            yield Problem("warning", path, _explain(name, section, shown, known))
+
+
+def _neutral(name: str, value: Any, section: dict[str, Any]) -> bool:
+    if name in compat.SETTINGS_OF:
+        return not section.get(compat.SETTINGS_OF[name]) or value in compat.NEUTRAL.get(name, ())
+    return not value or any(value is v or value == v for v in compat.NEUTRAL.get(name, ()))
+
+
+def _explain(name: str, section: str, shown: str, known: dict[str, str]) -> str:
+    """What is wrong with an unknown key, and where it belongs or what was probably meant."""
+    if meant := compat.SYNONYMS.get(section, {}).get(name.lower()):
+        if "[]" in meant and shown:
+            meant = meant.replace(section, shown, 1)
+        return f"is not a key; did you mean {meant}?"
+    lowered = name.lower()
+    exact = [
+        path
+        for path, model in _SECTIONS.items()
+        if path != section and (lowered in names_of(model) or lowered in compat.SECTIONS.get(path, {}))
+    ]
+    close = difflib.get_close_matches(lowered, known, n=1, cutoff=0.75)
+    if close:
+        return f"is not a key; did you mean {f'{shown}.{close[0]}' if shown else close[0]}?"
+    if exact:
+        home = _readable(exact[0])
+        return (
+            f"is not read here; it belongs in {home}" if home else "is not read here; it belongs one level up"
+        )
+    for path, model in _SECTIONS.items():
+        if near := difflib.get_close_matches(lowered, names_of(model), n=1, cutoff=0.85):
+            home = _readable(path)
+            return f"is not a key; did you mean {f'{home}.{near[0]}' if home else near[0]}?"
+    return "is not a key that anything reads; it has no effect"
+
+
+def _readable(section: str) -> str:
+    return section.replace("[]", "[0]")
+
+
+def unread_top(data: dict[str, Any]) -> Iterator[Problem]:
+    """The same for the file's top level and its ``config`` section."""
+    for key in data:
+        name = str(key)
+        if name in _TOP_KEYS:
+            continue
+        if name in names_of(ProcessConfig) or name in ("process", "name"):
+            where = "config" if name in ("process", "name") else "config.process[0]"
+            yield Problem("warning", name, f"is not read here; it belongs in {where}")
+        else:
+            close = difflib.get_close_matches(name.lower(), _TOP_KEYS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "; it has no effect"
+            yield Problem("warning", name, f"is not a key{hint}")
+    config = data.get("config")
+    if isinstance(config, dict):
+        for key in config:
+            name = str(key)
+            if name in ("name", "process"):
+                continue
+            if name in names_of(ProcessConfig):
+                yield Problem(
+                    "warning", f"config.{name}", "is not read here; it belongs in config.process[0]"
+                )
+            else:
+                yield Problem("warning", f"config.{name}", "is not a key; it has no effect")
