@@ -124,6 +124,7 @@ class _Check:
         self.kept = kept
         self.overrides = overrides
         self.problems: list[Problem] = list(kept.problems)
+        self.overridden: set[KeyPath] = set()
 
     def run(self, document: Document) -> tuple[LoadedConfig | None, list[Problem]]:
         self.problems += [p for p in document.problems if p not in self.problems]
@@ -167,7 +168,9 @@ class _Check:
         self.problems.append(Problem(severity, key, message, line, column))
 
     def _place(self, path: KeyPath) -> Any:
-        """Where a path stands, or the nearest section around it that does."""
+        """Where a path stands, or the nearest section around it that does; None if ``--set`` gave it."""
+        if any(path[:depth] in self.overridden for depth in range(1, len(path) + 1)):
+            return None
         while path:
             if path in self.kept.keys:
                 return self.kept.keys[path]
@@ -207,6 +210,7 @@ class _Check:
             apply_override(raw, path, copy.deepcopy(value), aliases)
             if problem is not None:
                 self.problems.append(problem)
+            self.overridden |= {path, self._spelled(path)}
 
     def _shape(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """The first process, if the file has ai-toolkit's outer shape."""

@@ -29,7 +29,7 @@ class LocalLauncher:
 
     Args:
         registry: Where runs are entered.
-        trainer: The command that trains; the run's folder is its last argument.
+        trainer: The command that trains, without its last argument, the run's folder.
     """
 
     name = "local"
@@ -37,9 +37,9 @@ class LocalLauncher:
     # -P: the run's folder, which is the working folder, must not be searched for modules.
     TRAINER = (sys.executable, "-P", "-m", "backend.trainer")
 
-    def __init__(self, registry: Registry, trainer: Sequence[str] = TRAINER) -> None:
+    def __init__(self, registry: Registry, trainer: Sequence[str] | None = None) -> None:
         self.registry = registry
-        self._trainer = tuple(trainer)
+        self._trainer = tuple(trainer or self.TRAINER)
 
     # Starting
 

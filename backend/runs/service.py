@@ -58,7 +58,11 @@ class RunService:
         """
         return await self.launcher(backend).launch(request)
 
-    def record(self, run: str) -> RunRecord:
+    async def record(self, run: str) -> RunRecord:
+        """The record of a run; see :meth:`record_now`."""
+        return await asyncio.to_thread(self.record_now, run)
+
+    def record_now(self, run: str) -> RunRecord:
         """The record of the run that ``run`` (an id, prefix, ``last``, name) means.
 
         Raises:

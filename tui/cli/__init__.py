@@ -1,0 +1,1 @@
+"""The same without a screen: every command of ``fluxlora-tui``."""

@@ -1,0 +1,109 @@
+"""Dispatch: from arguments to a command, and from its outcome to an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code."""
+    from tui.cli.parser import build_parser
+
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console with an old code page must not crash a caption
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    parser = build_parser()
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit as leave:  # argparse has said what it had to say
+        return leave.code if isinstance(leave.code, int) else 2
+    if options.version:
+        from importlib.metadata import version
+
+        print(f"fluxlora-tui {version('fluxlora-tui')}")
+        return 0
+    try:
+        return _dispatch(options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (| head). Python would complain once more while it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    if options.command is None:
+        return _open_app()
+    from backend.launchers.base import LaunchError
+    from backend.runs.registry import RunNotFoundError
+    from config.problems import ConfigError
+
+    try:
+        return _command(options)
+    except ConfigError as error:
+        from tui.cli.report import print_problems
+
+        print_problems(error.file, error.problems)
+        return 2
+    except RunNotFoundError as error:
+        return fail(str(error), 2)
+    except LaunchError as error:
+        return fail(str(error), 1)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return fail(f"{error.strerror or error}{where}", 1)
+
+
+def _command(options: argparse.Namespace) -> int:
+    match options.command:
+        case "demo":
+            from tui.cli.demo import demo
+
+            return demo(options.dir, headless=options.headless)
+        case "check":
+            from tui.cli.report import check
+
+            return check(options.config, options.overrides, as_json=options.json)
+        case "train":
+            from tui.cli.control import train
+
+            return train(options.config, options.overrides, options.backend, follow=options.follow)
+        case "stop":
+            from tui.cli.control import stop
+
+            return stop(options.run, now=options.now, wait=not options.no_wait)
+        case "resume":
+            from tui.cli.control import resume
+
+            return resume(options.run, options.overrides, follow=options.follow)
+        case "runs":
+            from tui.cli.report import runs
+
+            return runs(as_json=options.json)
+        case "metrics":
+            from tui.cli.report import metrics
+
+            return metrics(options.run, as_json=options.json)
+        case "logs":
+            from tui.cli.control import logs
+
+            return logs(options.run, follow=options.follow)
+    raise AssertionError(options.command)
+
+
+def _open_app() -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return fail("the app needs a terminal; see fluxlora-tui --help for commands that do not", 2)
+    from tui.app import run_app
+
+    return run_app()
+
+
+def fail(message: str, code: int) -> int:
+    """Say on standard error what went wrong; returns ``code``."""
+    print(f"fluxlora-tui: {message}", file=sys.stderr)
+    return code
