@@ -14,14 +14,16 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from config.checks import cross_checks, file_checks, looks_like_path
+from config.checks import cross_checks, file_checks
 from config.overrides import apply_override, split_override
+from config.paths import make_absolute
 from config.problems import ConfigError, Problem, in_order
 from config.schema import ProcessConfig, RunConfig
 from config.secrets import has_token, hide_tokens, without_tokens
 from config.source import Document, decode, parse
 from config.source import Path as KeyPath
-from config.unknown import alias_groups, names_of, section_of, unread_keys, unread_top
+from config.unknown import unread_keys, unread_top
+from config.walk import alias_groups, names_of, section_of
 
 _MAX_BYTES = 8 << 20
 
@@ -147,11 +149,11 @@ class _Check:
             )
         for problem in (*unread_top(data), *unread_keys(process)):
             self._place_and_add(problem)
+        for place in (process, raw["config"]["process"][0]):
+            make_absolute(place, self.path.absolute().parent)
         config = self._validate(data, process)
         if config is None:
             return self._end(None)
-        self._resolve_paths(raw["config"]["process"][0], config)
-        config = self._resolved(config, data, raw)
         for problem in (*cross_checks(config), *file_checks(config)):
             self._place_and_add(problem)
         return self._end(LoadedConfig(self.path, config, raw))
@@ -283,51 +285,6 @@ class _Check:
         if path == ("config", "name") and not detail["input"]:
             return  # said already
         self._add("error", ".".join(map(str, (*shown[:-1], path[-1]))), _plain_message(detail), path)
-
-    def _resolve_paths(self, raw: dict[str, Any], config: RunConfig) -> None:
-        """Make the paths in ``raw`` absolute, so that the run's copy works from any folder."""
-        for item, dataset in zip(raw.get("datasets", ()), config.process.datasets, strict=False):
-            for spelling in ("folder_path", "dataset_path"):
-                if isinstance(item, dict) and spelling in item and "${" not in str(item[spelling]):
-                    item[spelling] = str(self._absolute(dataset.folder_path))
-        model = raw.get("model")
-        name = config.process.model.name_or_path
-        if isinstance(model, dict) and "${" not in str(model.get("name_or_path")):
-            resolved = self._absolute(name)
-            if looks_like_path(name) or resolved.exists():
-                model["name_or_path"] = str(resolved)
-        if config.process.training_folder and "${" not in str(raw.get("training_folder")):
-            raw["training_folder"] = str(Path(config.process.training_folder).expanduser().absolute())
-
-    def _resolved(self, config: RunConfig, data: dict[str, Any], raw: dict[str, Any]) -> RunConfig:
-        process = config.process
-        datasets = [
-            d.model_copy(update={"folder_path": str(self._absolute(d.folder_path))}) for d in process.datasets
-        ]
-        name = process.model.name_or_path
-        resolved = self._absolute(name)
-        if looks_like_path(name) or resolved.exists():
-            name = str(resolved)
-        folder = process.training_folder
-        return config.model_copy(
-            update={
-                "process": process.model_copy(
-                    update={
-                        "datasets": datasets,
-                        "model": process.model.model_copy(update={"name_or_path": name}),
-                        "training_folder": str(Path(folder).expanduser().absolute()) if folder else None,
-                    }
-                )
-            }
-        )
-
-    def _absolute(self, text: str) -> Path:
-        """A relative path is tried from the working folder, then from the config's folder."""
-        path = Path(text).expanduser()
-        if path.is_absolute():
-            return path
-        beside = self.path.absolute().parent / path
-        return beside if not path.exists() and beside.exists() else path.absolute()
 
 
 def _replace_name(value: Any, name: str) -> Any:

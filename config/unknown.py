@@ -4,65 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Any, get_args
-
-from pydantic import AliasChoices, BaseModel
+from typing import Any
 
 from config import compat
 from config.problems import Problem
 from config.schema import ProcessConfig
+from config.walk import SECTIONS, names_of, section_of
 
 _TOP_KEYS = ("job", "config", "meta")
-
-
-def names_of(model: type[BaseModel]) -> dict[str, str]:
-    """Every spelling of every key of a section, mapped to the field's name."""
-    names: dict[str, str] = {}
-    for name, field in model.model_fields.items():
-        names[name] = name
-        alias = field.validation_alias
-        if isinstance(alias, AliasChoices):
-            names.update({choice: name for choice in alias.choices if isinstance(choice, str)})
-        elif isinstance(alias, str):
-            names[alias] = name
-    return names
-
-
-def section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """The section that a field's type stands for, and whether it is a list of such sections."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, False
-    for inner in get_args(annotation):
-        found, _ = section_of(inner)
-        if found is not None:
-            return found, True
-    return None, False
-
-
-def sections(model: type[BaseModel] = ProcessConfig, path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """All sections with their dotted paths; ``datasets[]`` stands for the items of a list."""
-    yield path, model
-    for name, field in model.model_fields.items():
-        inner, is_list = section_of(field.annotation)
-        if inner is not None:
-            below = f"{path}.{name}" if path else name
-            yield from sections(inner, below + "[]" if is_list else below)
-
-
-_SECTIONS = dict(sections())
-
-
-def alias_groups() -> dict[str, frozenset[str]]:
-    """For each spelling of a key, the other spellings (``rank`` and ``linear``)."""
-    groups: dict[str, frozenset[str]] = {}
-    for model in _SECTIONS.values():
-        by_field: dict[str, set[str]] = {}
-        for spelling, name in names_of(model).items():
-            by_field.setdefault(name, set()).add(spelling)
-        for spellings in by_field.values():
-            for spelling in spellings:
-                groups[spelling] = frozenset(spellings - {spelling})
-    return groups
 
 
 def unread_keys(process: dict[str, Any]) -> Iterator[Problem]:
@@ -74,7 +23,7 @@ def unread_keys(process: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _walk(data: dict[str, Any], section: str, shown: str) -> Iterator[Problem]:
-    model = _SECTIONS[section]
+    model = SECTIONS[section]
     known = names_of(model)
     quiet = compat.SECTIONS.get(section, {}) if section else compat.PROCESS
     for key, value in data.items():
@@ -114,7 +63,7 @@ def _explain(name: str, section: str, shown: str, known: dict[str, str]) -> str:
     lowered = name.lower()
     exact = [
         path
-        for path, model in _SECTIONS.items()
+        for path, model in SECTIONS.items()
         if path != section and (lowered in names_of(model) or lowered in compat.SECTIONS.get(path, {}))
     ]
     close = difflib.get_close_matches(lowered, known, n=1, cutoff=0.75)
@@ -125,7 +74,7 @@ def _explain(name: str, section: str, shown: str, known: dict[str, str]) -> str:
         return (
             f"is not read here; it belongs in {home}" if home else "is not read here; it belongs one level up"
         )
-    for path, model in _SECTIONS.items():
+    for path, model in SECTIONS.items():
         if near := difflib.get_close_matches(lowered, names_of(model), n=1, cutoff=0.85):
             home = _readable(path)
             return f"is not a key; did you mean {f'{home}.{near[0]}' if home else near[0]}?"
