@@ -140,7 +140,7 @@ class DatasetConfig(Section):
         description="Folder with pictures (.jpg, .jpeg, .png, .webp), searched recursively.",
     )
     caption_ext: str = Field(
-        "txt",
+        ".txt",
         validation_alias=AliasChoices("caption_ext", "caption_type"),
         description="Extension of the caption file beside each picture.",
     )
