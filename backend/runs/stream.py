@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +23,7 @@ class EventWriter:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the writer
         size = self._file.tell()
         last_byte, self._seq = _end_of(path, size)
-        if size and last_byte != b"\n":
-            self._file.write(b"\n")
+        self._torn = bool(size) and last_byte != b"\n"  # the next event begins on a line of its own
 
     def write(self, event: Event) -> Event:
         """Append ``event``; returns it with its number.
@@ -32,10 +32,12 @@ class EventWriter:
             OSError: The disk is full or gone.
         """
         numbered = replace(event, seq=self._seq + 1)
-        data = encode(numbered)
+        data = (b"\n" if self._torn else b"") + encode(numbered)
         written = self._file.write(data)
         if written != len(data):  # a nearly full disk can take part of it
-            raise OSError(28, "no space left on device", self._file.name)
+            self._torn = True
+            raise OSError(errno.ENOSPC, "no space left on device", self._file.name)
+        self._torn = False
         self._seq += 1
         return numbered
 

@@ -168,3 +168,24 @@ def test_steps_repeated_after_a_resume_count_once() -> None:
     )
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
     assert [row["loss"] for row in rows] == [1.0, 1.0, 1.0, 2.0, 2.0]
+
+
+def test_an_event_after_a_torn_one_stands_on_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with EventWriter(path) as writer:
+        writer.write(PhaseEvent(phase="a"))
+        file = writer._file
+
+        class Full:
+            name = str(path)
+
+            def write(self, data: bytes) -> int:
+                return file.write(data[:5])
+
+        writer._file = Full()  # type: ignore[assignment]
+        with pytest.raises(OSError, match="no space"):
+            writer.write(PhaseEvent(phase="lost"))
+        writer._file = file
+        writer.write(PhaseEvent(phase="b"))
+    phases = [(e.seq, e.phase) for e in EventTail(path).read() if isinstance(e, PhaseEvent)]
+    assert phases == [(1, "a"), (2, "b")]

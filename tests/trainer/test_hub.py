@@ -1,0 +1,161 @@
+"""Finding base models on a Hub: a small local server stands in for it, the client is the real one."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+
+from backend.trainer.control import StopControl
+from backend.trainer.errors import TrainingError
+from backend.trainer.hub import _wanted, find_base_model
+from backend.trainer.report import Reporter
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+FILES = {
+    "model_index.json": b"{}",
+    "transformer/config.json": b'{"_class_name": "FluxTransformer2DModel"}',
+    "vae/diffusion_pytorch_model.safetensors": b"weights",
+    "flux1-dev.safetensors": b"a single-file copy",
+    "README.md": b"# words",
+}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the Hub's interface as a download needs."""
+
+    asked: list[str]
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        path = self.path.partition("?")[0]
+        if "/gated/" in path:
+            self.send(
+                403, b"{}", body, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted."}
+            )
+        elif "/missing/" in path:
+            self.send(404, b"{}", body, {"X-Error-Code": "RepoNotFound"})
+        elif path == "/api/models/good/flux":
+            siblings = [{"rfilename": name, "size": len(data)} for name, data in FILES.items()]
+            info = {"id": "good/flux", "modelId": "good/flux", "sha": REVISION, "siblings": siblings}
+            self.send(200, json.dumps(info).encode(), body)
+        elif path.startswith("/good/flux/resolve/"):
+            name = path.removeprefix("/good/flux/resolve/").partition("/")[2]
+            if body:
+                type(self).asked.append(name)
+            tag = name.replace("/", "-")
+            self.send(200, FILES[name], body, {"ETag": f'"{tag}"', "X-Repo-Commit": REVISION})
+        else:
+            self.send(404, b"{}", body, {"X-Error-Code": "EntryNotFound"})
+
+    def send(self, code: int, data: bytes, body: bool, headers: dict[str, str] | None = None) -> None:
+        self.send_response(code)
+        for key, value in (headers or {}).items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A running server; the client is pointed at it."""
+    Hub.asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    point_at(endpoint, tmp_path, monkeypatch)
+    yield endpoint
+    server.shutdown()
+    server.server_close()
+
+
+def point_at(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def find(name: str, stop: StopControl) -> Path:
+    return find_base_model(name, Reporter(None, io.StringIO()), stop)
+
+
+def test_only_what_training_needs_is_downloaded(hub: str, never_stop: StopControl) -> None:
+    folder = find("good/flux", never_stop)
+    assert (folder / "transformer" / "config.json").read_bytes() == FILES["transformer/config.json"]
+    assert sorted(Hub.asked) == [
+        "model_index.json",
+        "transformer/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    ]
+    Hub.asked.clear()
+    assert find("good/flux", never_stop) == folder
+    assert not Hub.asked
+
+
+def test_without_a_network_the_copy_serves(
+    hub: str, never_stop: StopControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = find("good/flux", never_stop)
+    point_at("http://127.0.0.1:9", tmp_path, monkeypatch)
+    assert find("good/flux", never_stop) == folder
+    with pytest.raises(TrainingError, match="no local copy") as caught:
+        find("other/flux", never_stop)
+    assert caught.value.code == "model_offline"
+
+
+def test_a_gated_model_says_what_to_do(hub: str, never_stop: StopControl) -> None:
+    with pytest.raises(TrainingError, match="HF_TOKEN") as caught:
+        find("gated/flux", never_stop)
+    assert caught.value.code == "model_gated"
+
+
+def test_a_missing_model(hub: str, never_stop: StopControl) -> None:
+    with pytest.raises(TrainingError, match="no model missing/flux") as caught:
+        find("missing/flux", never_stop)
+    assert caught.value.code == "no_model"
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./here", "models/flux/dev", "flux", "~/models/flux"])
+def test_what_looks_like_a_folder_is_not_asked_for_on_the_hub(name: str, never_stop: StopControl) -> None:
+    with pytest.raises(TrainingError, match="does not exist") as caught:
+        find(name, never_stop)
+    assert caught.value.bad_input
+
+
+def test_a_single_file_is_refused(tmp_path: Path, never_stop: StopControl) -> None:
+    file = tmp_path / "flux.safetensors"
+    file.touch()
+    with pytest.raises(TrainingError, match="single file"):
+        find(str(file), never_stop)
+
+
+def test_half_size_variants_are_left_out() -> None:
+    from huggingface_hub.hf_api import ModelInfo
+
+    names = [
+        "transformer/a.safetensors",
+        "transformer/a.fp16.safetensors",
+        "vae/config.json",
+        "x/config.json",
+    ]
+    info = ModelInfo(id="a/b", siblings=[{"rfilename": name, "size": 3} for name in names], tags=[])
+    assert _wanted(info) == [("transformer/a.safetensors", 3), ("vae/config.json", 3)]
