@@ -106,7 +106,7 @@ def _captions(config: RunConfig) -> Iterator[Problem]:
                 yield Problem(
                     "info", f"sample.{key}", f"does not contain the trigger word {word!r} or [trigger]"
                 )
-    if train.unload_text_encoder:
+    if process.trigger_alone:
         yield Problem(
             "warning",
             "train.unload_text_encoder",
@@ -210,7 +210,10 @@ def file_checks(config: RunConfig) -> Iterator[Problem]:
             elif not (count := count_pictures(path)):
                 yield Problem("error", key, f"no pictures (.jpg, .jpeg, .png, .webp) in {path}")
             else:
-                total += count * dataset.num_repeats * len(dataset.resolution) * (not dataset.is_reg)
+                copies = (
+                    dataset.num_repeats * len(dataset.resolution) * 2 ** (dataset.flip_x + dataset.flip_y)
+                )
+                total += 0 if dataset.is_reg else count * copies
             if dataset.mask_path and not Path(dataset.mask_path).is_dir():
                 yield Problem(
                     "error", f"datasets.{index}.mask_path", f"there is no folder {dataset.mask_path}"

@@ -32,7 +32,7 @@ SECTIONS: dict[str, dict[str, str | None]] = {
     "save": {"save_format": None},
     "datasets[]": {
         # Latents and text embeddings are always cached.
-        **_all(None, "type", "cache_latents", "cache_latents_to_disk", "cache_text_embeddings"),
+        **_all(None, "type", "cache_latents", "cache_latents_to_disk"),
         **_all(None, "bucket_tolerance", "cache_latents_num_workers", "num_workers", "prefetch_factor"),
         # The web UI writes these for every model; they are for video and control models.
         **_all(None, "num_frames", "shrink_video_to_frames", "do_i2v", "fps", "controls", "do_audio"),

@@ -77,6 +77,9 @@ class DatasetConfig(Section):
     mask_min_value: Float = Field(
         0.0, ge=0, le=1, description="Weight of the black parts of a mask, so that they count a little."
     )
+    cache_text_embeddings: bool = Field(
+        False, description="Accepted for ai-toolkit; text embeddings are always cached here."
+    )
     is_reg: bool = Field(
         False, description="Regularisation pictures: used on even steps, without the trigger word."
     )

@@ -85,6 +85,19 @@ class ProcessConfig(Section):
     )
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description="Trackers.")
 
+    @property
+    def trigger_alone(self) -> bool:
+        """Whether pictures train without captions.
+
+        As in ai-toolkit, ``unload_text_encoder`` means that only where the config does not cache text
+        embeddings; with them it is the usual way of saying that the encoders can go.
+        """
+        train = self.train
+        cached = train.cache_text_embeddings and "cache_text_embeddings" in train.model_fields_set
+        return train.unload_text_encoder and not (
+            cached or any(dataset.cache_text_embeddings for dataset in self.datasets)
+        )
+
 
 class RunConfig(Section):
     """A whole config: a name and the training process.

@@ -76,7 +76,7 @@ def test_values_mean_the_same(dataset: Path) -> None:
         (["save.push_to_hub=true"], "save.hf_repo_id", "error", "missing"),
         (["datasets.0.is_reg=true"], "datasets", "error", "nothing to learn"),
         (["datasets.0.mask_path=/nowhere"], "datasets.0.mask_path", "error", "no folder"),
-        (["network.pretrained_lora_path=/no.safetensors"], "network.pretrained_lora_path", "error", "no file"),
+        (["network.pretrained_lora_path=/no.st"], "network.pretrained_lora_path", "error", "no file"),
         (["train.validation_config={validation_items: [{image_path: /no.png}]}"],
          "train.validation_config.validation_items.0.image_path", "error", "no file"),
         (["model.qtype=qfloat3"], "model.qtype", "error", "'nf4'"),

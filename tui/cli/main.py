@@ -92,6 +92,26 @@ def _command(options: argparse.Namespace) -> int:
             from tui.cli.control import logs
 
             return logs(options.run, follow=options.follow)
+        case "inspect":
+            from tui.cli.lora import inspect
+
+            return inspect(options.file, as_json=options.json)
+        case "convert":
+            from tui.cli.lora import convert
+
+            return convert(options.file, options.format, options.output)
+        case "import":
+            from tui.cli.import_ import import_config
+
+            return import_config(options.file, options.output)
+        case "explain":
+            from tui.cli.schema import explain
+
+            return explain(options.key, as_json=options.json)
+        case "schema":
+            from tui.cli.schema import schema
+
+            return schema()
     raise AssertionError(options.command)
 
 

@@ -33,6 +33,34 @@ _CHECK_JSON = """\
   ok       whether it can be trained: no error among the problems
   line, column  1-based; null for what does not stand in the file
 """
+_INSPECT_JSON = """\
+--json prints one object:
+  {"path", "size", "kind", "dialects", "ranks", "alphas", "dtypes", "modules", "text_encoder_modules",
+   "parameters", "base_model", "trigger", "steps", "epoch", "title", "software", "config", "problems",
+   "works_in": [{"reader", "works": "yes"|"partly"|"no", "reason", "unmatched"}], "metadata"}
+  ranks, alphas, dtypes  how often each occurs
+  config     the config of the run if the file has it, else null
+  unmatched  keys that the reader does not know
+exit code 1: the file can be read but is broken; its problems are told
+"""
+_IMPORT = """\
+FILE may be
+  kohya, fluxgym  the TOML of the training, or a script or pasted command with flux_train_network.py
+  SimpleTuner     config.json; the dataset file that it names is read too
+  OneTrainer      a config or preset in JSON; the concepts and samples that it names are read too
+Nothing in it is executed, and an existing file is never replaced. What has no equal here stands in the new
+file as a comment with the reason.
+"""
+_EXPLAIN_JSON = """\
+--json prints one object, or without KEY a list of them:
+  {"key", "aliases", "type", "unit", "range", "default", "required", "choices", "description", "fields"}
+  fields   the keys of a section, else empty
+"""
+_SCHEMA = """\
+With it, editors complete and check configs, for example with yaml-language-server:
+  fluxlora-tui schema > fluxlora.schema.json
+and as the first line of a config: # yaml-language-server: $schema=fluxlora.schema.json
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -91,6 +119,38 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("config", metavar="CONFIG", help="YAML or JSON file in ai-toolkit's format")
     check.add_argument("--json", action="store_true", help="one JSON document")
     _add_set(check)
+
+    inspect = command("inspect", "say what a LoRA file is, and which programs it works in", _INSPECT_JSON)
+    inspect.add_argument("file", metavar="FILE", help="a .safetensors file")
+    inspect.add_argument("--json", action="store_true", help="one JSON document")
+
+    convert = command("convert", "write a LoRA file with the names of another program, without loss")
+    convert.add_argument("file", metavar="FILE", help="a .safetensors file")
+    convert.add_argument(
+        "--format",
+        required=True,
+        choices=("kohya", "diffusers"),
+        help="kohya: for sd-scripts and its merge tools; diffusers: works everywhere else",
+    )
+    convert.add_argument(
+        "--output", metavar="PATH", help="the file to write (default: FILE's name with _kohya or _diffusers)"
+    )
+
+    import_ = command("import", "turn another trainer's FLUX LoRA config into a config of this one", _IMPORT)
+    import_.add_argument(
+        "file", metavar="FILE", help="the config or script; - reads a command line from standard input"
+    )
+    import_.add_argument(
+        "--output", metavar="PATH", help="the file to write (default: FILE with .yaml); - prints it"
+    )
+
+    explain = command("explain", "say what a key of a config means", _EXPLAIN_JSON)
+    explain.add_argument(
+        "key", metavar="KEY", nargs="?", help="train.lr, linear, datasets, ... (default: all sections)"
+    )
+    explain.add_argument("--json", action="store_true", help="one JSON document")
+
+    command("schema", "print the JSON Schema of a config, for editors", _SCHEMA)
     return parser
 
 
