@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # log.txt is UTF-8 whatever the console is
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
+    # Idle threads of torch's pool sleep instead of spinning: with another busy program on the machine a
+    # CPU run is several times faster (126 against 35 ms a step, measured), and alone it loses nothing.
+    # It is read once, when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from backend.trainer.attempt import run_attempt
 
     return run_attempt(options.run_folder)

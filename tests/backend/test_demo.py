@@ -83,7 +83,7 @@ def _must_not_be_called(*_: object, **__: object) -> None:
 
 
 def test_an_edited_config_is_kept(project: DemoProject) -> None:
-    text = project.config.read_text(encoding="utf-8").replace("steps: 1000", "steps: 7")
+    text = project.config.read_text(encoding="utf-8").replace("\n        steps: ", "\n        steps: 1")
     project.config.write_text(text, encoding="utf-8")
     prepare_demo(project.config.parent)
     assert project.config.read_text(encoding="utf-8") == text

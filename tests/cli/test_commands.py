@@ -264,3 +264,21 @@ def test_a_reader_that_goes_away_is_no_error(config: Config) -> None:
     )
     assert "usage" in result.stdout
     assert result.stderr == ""
+
+
+def test_a_fault_of_ours_is_a_sentence_and_a_file(
+    cli: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "hf_" + "x1Y2" * 8
+
+    def broken(self: RunService) -> None:
+        raise RuntimeError(f"unforeseen {token}")
+
+    monkeypatch.setattr(RunService, "list_now", broken)
+    code, out, err = cli("runs")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "internal error" in err
+    details = (tmp_path / "home" / "crash.txt").read_text(encoding="utf-8")
+    assert "Traceback" in details
+    assert token not in details + err

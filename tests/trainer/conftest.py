@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: workers share two cores
+
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any

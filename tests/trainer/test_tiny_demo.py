@@ -18,14 +18,14 @@ def test_the_demo_learns_what_it_promises(tiny_flux: Path, tmp_path: Path) -> No
     project = prepare_demo(tmp_path / "demo")
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
-    loaded = load_config(project.config, ["train.steps=200", "sample.sample_every=1000", "device=cpu"])
+    loaded = load_config(project.config, ["train.steps=120", "sample.sample_every=1000", "device=cpu"])
     run.config.write_text(loaded.dump(), encoding="utf-8")
     assert run_attempt(run.path) == 0
 
     events = EventTail(run.events).read()
     steps = [event for event in events if isinstance(event, StepEvent)]
-    assert len(steps) == 200
+    assert len(steps) == 120
     start = sum(event.loss for event in steps[:10]) / 10
     assert steps[-1].smoothed < 0.65 * start
-    assert {event.step for event in events if isinstance(event, SampleEvent)} == {0, 200}
+    assert {event.step for event in events if isinstance(event, SampleEvent)} == {0, 120}
     assert (run.checkpoints / "demo-fox.safetensors").is_file()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code."""
+    if not arguments:
+        return _guarded(_open_app)  # no grammar to load: the app's first paint comes sooner
     from tui.cli.parser import build_parser
 
     for stream in (sys.stdout, sys.stderr):
@@ -25,14 +30,41 @@ def run(arguments: Sequence[str]) -> int:
 
         print(f"fluxlora-tui {version('fluxlora-tui')}")
         return 0
+    return _guarded(lambda: _dispatch(options))
+
+
+def _guarded(command: Callable[[], int]) -> int:
+    """Run a command; Ctrl-C and a reader that has gone end it without a traceback."""
     try:
-        return _dispatch(options)
+        return command()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader has gone (| head). Python would complain once more while it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # a fault of ours: one sentence, and the details where they can be sent from
+        from config.secrets import hide_tokens
+
+        what = " ".join(hide_tokens(f"{type(error).__name__}: {error}").split())
+        return fail(f"internal error: {what}{_keep_details()}", 1)
+
+
+def _keep_details() -> str:
+    """Write the present traceback, without tokens, to a file; where it lies, as the end of a sentence."""
+    import traceback
+
+    from backend.files import write_text
+    from backend.home import home
+    from config.secrets import hide_tokens
+
+    path = home() / "crash.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, hide_tokens(traceback.format_exc()), private=True)
+    except OSError:
+        return ""
+    return f"; details are in {path}"
 
 
 def _dispatch(options: argparse.Namespace) -> int:

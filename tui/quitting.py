@@ -1,0 +1,31 @@
+"""Whether leaving the app needs a question, and which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tui.text import plural
+
+if TYPE_CHECKING:
+    from tui.screens.confirm import Question
+
+
+def quit_question(going: int, busy: Sequence[str]) -> Question | None:
+    """The question to ask before the app closes; None if nothing is under way.
+
+    Args:
+        going: Number of runs that go on by themselves.
+        busy: Requests that are on their way, such as ``starting demo.yaml``.
+    """
+    from tui.screens.confirm import Question
+
+    lines = []
+    if going:
+        goes = "goes" if going == 1 else "go"
+        lines.append(f"{plural(going, 'run')} {goes} on without the app. Open it again at any time to watch.")
+    if busy:
+        lines.append(f"Still {', '.join(busy)}: leaving now may cut that short.")
+    if not lines:
+        return None
+    return Question("Leave fluxlora-tui?", "\n".join(lines), yes="Leave", no="Stay", danger=bool(busy))

@@ -1,0 +1,315 @@
+"""Monitor: one run's progress, log, loss and samples, live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+
+from tui.messages import OperationFailed, RunsChanged
+from tui.run_follower import RunFollower
+from tui.screens.base import MainScreen
+from tui.status import RESUMABLE, is_live
+from tui.terminal import current_protocol
+from tui.widgets.log_pane import LogPane
+from tui.widgets.loss_chart import LossChart
+from tui.widgets.run_header import RunFacts, RunHeader
+from tui.widgets.samples import Samples
+
+if TYPE_CHECKING:
+    from textual import events
+    from textual.widget import Widget
+
+    from backend.events import Event
+    from backend.launchers.base import RunState
+    from backend.runs.view import RunView
+    from tui.services import RunRow
+    from tui.terminal import Protocol
+
+_TICK = 0.25  # seconds between repaints of the header
+_TALL = 34  # lines from which on the samples are shown without being asked for
+
+
+class MonitorScreen(MainScreen):
+    """Watches one run; the app's ``current_run`` says which."""
+
+    MODE = "monitor"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - Textual declares no ClassVar
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (_TALL, "-tall")]  # noqa: RUF012 - Textual declares no ClassVar
+    DEFAULT_CSS = """
+    MonitorScreen {
+        #panes { height: 1fr; min-height: 6; }
+        &.-wide #panes { layout: horizontal; }
+        &.-narrow #panes { layout: vertical; }
+        .pane { width: 1fr; height: 1fr; }
+        Samples { display: none; height: 14; }
+        &.-short Samples { height: 9; }
+        &.-samples Samples { display: block; }
+
+        /* One pane alone: everything else gives way, the header stays. */
+        &.-solo .pane { display: none; }
+        &.-solo Samples { display: none; }
+        &.-solo .pane.-solo-pane { display: block; }
+        &.-solo-samples #panes { display: none; }
+        &.-solo-samples Samples { display: block; height: 1fr; }
+    }
+    """
+    AUTO_FOCUS = "LogPane"
+    HELP: ClassVar[str] = "Only watching: the run trains in a process of its own, so leaving changes nothing."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "stop_run", "Stop", id="monitor.stop",
+                tooltip="Save the run and stop it; asks first."),
+        Binding("r", "resume_run", "Resume", id="monitor.resume",
+                tooltip="Take the run up from its last save."),
+        Binding("z", "solo", "Zoom", id="monitor.zoom", tooltip="The focused pane alone, or all again."),
+        Binding("i", "toggle_samples", "Images", id="monitor.samples",
+                tooltip="Show or hide the sample pictures."),
+        Binding("left_square_bracket", "step_run(-1)", "Newer run", show=False, id="monitor.previous-run",
+                tooltip="The run above in the table of jobs."),
+        Binding("right_square_bracket", "step_run(1)", "Older run", show=False, id="monitor.next-run",
+                tooltip="The run below in the table of jobs."),
+        Binding("escape", "back", "Back", show=False, id="monitor.back",
+                tooltip="All panes again; then back to the jobs."),
+    ]  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run_id: str | None = None
+        self._follower: RunFollower | None = None
+        self._view: RunView | None = None
+        self._truth: RunState | None = None  # how the run stands, once nothing more comes
+        self._saved: int | None = None  # the step of the last resume state that the events tell of
+        self._pictures: Protocol = "half"
+        self._samples_wanted: bool | None = None  # None: as there is room
+        self._shown: tuple[object, ...] | None = None
+
+    def compose_body(self) -> Iterable[Widget]:
+        """The header, the two panes, the samples."""
+        setting = self.flux.settings.images
+        self._pictures = current_protocol(setting)
+        yield RunHeader()
+        yield Container(
+            LogPane(id="log", classes="pane", placeholder="no log yet"),
+            LossChart(id="loss", classes="pane"),
+            id="panes",
+        )
+        yield Samples(self._pictures, forced=setting in ("kitty", "sixel"))
+
+    def on_mount(self) -> None:
+        """Open the run that the app wants to see, or the newest."""
+        super().on_mount()
+        self.set_interval(_TICK, self._refresh_header)
+        self._open_wanted()
+
+    def on_screen_resume(self) -> None:
+        """The screen is looked at again, perhaps for another run."""
+        self._open_wanted()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Samples come and go with the room for them."""
+        self._show_samples()
+
+    # Which run
+
+    def _open_wanted(self) -> None:
+        wanted = self.flux.current_run
+        if wanted is None:
+            runs = self.flux.feed.runs
+            wanted = next((run.id for run in runs if is_live(run.status)), runs[0].id if runs else None)
+        if wanted is not None and wanted != self._run_id:
+            self.open_run(wanted)
+        elif wanted is None:
+            self._refresh_header()
+
+    def open_run(self, run_id: str) -> None:
+        """Show a run from its beginning and follow it."""
+        from backend.runs.view import RunView
+
+        self.flux.current_run = self._run_id = run_id
+        self._view, self._truth, self._saved, self._shown = RunView(), None, None, None
+        self.query_one(LogPane).clear()
+        self.query_one(LossChart).clear()
+        row = self.flux.feed.get(run_id)
+        self.query_one(Samples).show_samples(row.path if row is not None else Path(), ())
+        self._follow(run_id)
+        self._refresh_header()
+        self._show_samples()
+        self.refresh_bindings()
+
+    def _follow(self, run_id: str) -> None:
+        follower = RunFollower(
+            run_id,
+            lambda events: self._take_events(follower, events),
+            lambda data: self._take_log(follower, data),
+        )
+        self._follower = follower
+        self._follow_events(follower)
+        self._follow_log(follower)
+
+    @work(exclusive=True, group="follow-events", exit_on_error=False)
+    async def _follow_events(self, follower: RunFollower) -> None:
+        try:
+            state = await follower.events(await self.flux.feed.service())
+        except Exception as error:
+            self.post_message(
+                OperationFailed("The run cannot be followed", str(error) or type(error).__name__)
+            )
+            return
+        if follower is self._follower:
+            self._truth = state
+            self._refresh_header()
+            self.refresh_bindings()
+
+    @work(exclusive=True, group="follow-log", exit_on_error=False)
+    async def _follow_log(self, follower: RunFollower) -> None:
+        try:
+            await follower.log(await self.flux.feed.service())
+        except Exception as error:
+            self.post_message(OperationFailed("The log cannot be read", str(error) or type(error).__name__))
+
+    def _take_log(self, follower: RunFollower, data: bytes) -> None:
+        if follower is self._follower:
+            self.query_one(LogPane).feed(data)
+
+    def _take_events(self, follower: RunFollower, events: Sequence[Event]) -> None:
+        if follower is not self._follower or self._view is None:
+            return  # of a run that is not looked at any more
+        self._truth = None
+        samples = len(self._view.samples)
+        for event in events:
+            if event.TYPE in ("attempt", "checkpoint"):
+                self._saved = getattr(event, "step", self._saved)
+        self._view.apply(events)
+        self.query_one(LossChart).take_events(events)
+        if len(self._view.samples) != samples:
+            self._show_samples()
+
+    # What is shown
+
+    def show_runs(self, change: RunsChanged) -> None:
+        """The table changed: the run may have been resumed, or have died."""
+        if self._run_id is None:
+            if self.is_current:
+                self._open_wanted()
+            return
+        row = self.flux.feed.get(self._run_id)
+        if row is not None and self._truth is not None and change.live and is_live(row.status):
+            self._truth = None
+            if self._follower is not None:  # somebody resumed it: go on where the streams ended
+                self._follow_events(self._follower)
+                self._follow_log(self._follower)
+        self._refresh_header()
+        self.refresh_bindings()
+
+    def _status(self, row: RunRow, view: RunView) -> tuple[str, str | None]:
+        """Status and reason: what the launcher found at the end, or else what fits what is known."""
+        if self._truth is not None:
+            return self._truth.status, self._truth.reason or view.reason
+        if self.flux.feed.live and (is_live(row.status) != is_live(view.status) or row.status == "stopping"):
+            return row.status, row.reason  # the table knows about the process, events do not
+        return (view.status, view.reason) if view.seq else (row.status, row.reason)
+
+    def _refresh_header(self) -> None:
+        header = self.query_one(RunHeader)
+        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        if row is None or self._view is None:
+            header.show_nothing(self._why_nothing())
+            return
+        status, reason = self._status(row, self._view)
+        now = self.flux.clock()
+        shown = (row, self._view.seq, status, reason, int(now) if is_live(status) else None)
+        if shown != self._shown and self.is_current:
+            self._shown = shown
+            saved = self._view.step if status == "stopped" else self._saved
+            header.show_facts(RunFacts(row, self._view, status, reason, now, saved))
+
+    def _why_nothing(self) -> str:
+        feed = self.flux.feed
+        if feed.error:
+            return f"The runs cannot be read: {feed.error}"
+        if not feed.live:
+            return "Reading the runs…"
+        if self._run_id is not None:
+            return f"There is no run {self._run_id} any more. Press 1 for the table of jobs."
+        return "No run to watch yet. Press 1 for the table of jobs, or start one with: fluxlora-tui demo"
+
+    def _show_samples(self) -> None:
+        samples = self.query_one(Samples)
+        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        if row is not None and self._view is not None:
+            samples.show_samples(row.path, self._view.samples)
+        room = self.size.height >= _TALL and samples.has_samples and self._pictures != "off"
+        shown = room if self._samples_wanted is None else self._samples_wanted
+        self.set_class(shown, "-samples")
+        if samples.has_focus and not (shown or self.has_class("-solo-samples")):
+            self.query_one(LogPane).focus()  # the focus is never in a pane that cannot be seen
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Dim what the run does not allow."""
+        if action in ("stop_run", "resume_run"):
+            row = self.flux.feed.get(self._run_id) if self._run_id else None
+            if row is None or self._view is None:
+                return None
+            status = self._status(row, self._view)[0]
+            return (is_live(status) if action == "stop_run" else status in RESUMABLE) or None
+        return True
+
+    def action_stop_run(self) -> None:
+        """Stop this run."""
+        if self._run_id:
+            self.flux.actions.stop(self._run_id)
+
+    def action_resume_run(self) -> None:
+        """Resume this run."""
+        if self._run_id:
+            self.flux.actions.resume(self._run_id)
+
+    def action_step_run(self, by: int) -> None:
+        """Go to the neighbour in the table."""
+        ids = [run.id for run in self.flux.feed.runs]
+        if self._run_id not in ids:
+            self._open_wanted()
+            return
+        at = ids.index(self._run_id) + by
+        if 0 <= at < len(ids):
+            self.open_run(ids[at])
+        else:
+            self.notify("That was the newest run." if by < 0 else "That was the oldest run.", timeout=2)
+
+    def action_toggle_samples(self) -> None:
+        """Show the pictures, or hide them."""
+        if self._pictures == "off":
+            self.notify('Pictures are off: images = "off" in the settings file.', markup=False)
+            return
+        self._samples_wanted = not self.has_class("-samples")
+        self._show_samples()
+
+    def action_solo(self) -> None:
+        """The focused pane alone, or all again."""
+        if self.has_class("-solo"):
+            self._end_solo()
+            return
+        panes = [*self.query(".pane"), self.query_one(Samples)]
+        pane = next((p for p in panes if self.focused in p.walk_children(with_self=True)), None)
+        if pane is not None:
+            pane.add_class("-solo-pane")
+            self.add_class("-solo")
+            self.set_class(isinstance(pane, Samples), "-solo-samples")
+
+    def _end_solo(self) -> None:
+        self.remove_class("-solo", "-solo-samples")
+        for pane in self.query(".-solo-pane"):
+            pane.remove_class("-solo-pane")
+
+    def action_back(self) -> None:
+        """All panes again; if they are all there, to the jobs."""
+        if self.has_class("-solo"):
+            self._end_solo()
+        else:
+            self.app.call_later(self.flux.action_go, "jobs")

@@ -1,0 +1,105 @@
+"""What the screens need of the backend, and how they get it without importing it too early."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from backend.launchers.base import Launcher, LaunchRequest
+    from backend.runs.folder import RunRecord
+
+
+class RunRow(Protocol):
+    """A run in the table of runs: what ``backend.runs.service.RunSummary`` carries."""
+
+    @property
+    def id(self) -> str:
+        """Unique id."""
+
+    @property
+    def name(self) -> str:
+        """``config.name``."""
+
+    @property
+    def backend(self) -> str:
+        """Name of the launcher."""
+
+    @property
+    def status(self) -> str:
+        """A status, corrected by what is known of the run's process."""
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+
+    @property
+    def steps(self) -> int:
+        """Updates of the whole run."""
+
+    @property
+    def loss(self) -> float | None:
+        """Last loss."""
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Moving average over recent steps."""
+
+    @property
+    def reason(self) -> str | None:
+        """The sentence that came with the status."""
+
+    @property
+    def created(self) -> float:
+        """Seconds since 1970."""
+
+    @property
+    def updated(self) -> float:
+        """Time of the last event, seconds since 1970."""
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+
+
+class Runs(Protocol):
+    """All runs of this user; ``backend.runs.service.RunService`` is one."""
+
+    async def list(self) -> Sequence[RunRow]:
+        """Every run, newest first."""
+        ...
+
+    def watch(self) -> AsyncIterator[Sequence[RunRow]]:
+        """Every run, again after each change."""
+        ...
+
+    async def record(self, run: str) -> RunRecord:
+        """The record of the run with this id."""
+        ...
+
+    def launcher(self, run: RunRecord, /) -> Launcher:
+        """The launcher that holds ``run``."""
+        ...
+
+    async def launch(self, request: LaunchRequest) -> RunRecord:
+        """Start a new run."""
+        ...
+
+
+class Demo(Protocol):
+    """A prepared demo project; ``backend.demo.DemoProject`` is one."""
+
+    @property
+    def config(self) -> Path:
+        """The config to train with."""
+
+
+RunsFactory = Callable[[], Runs]
+
+
+def local_runs() -> Runs:
+    """The runs in the user's data folder. Importing the backend takes a while: call it in a thread."""
+    from backend.runs.service import RunService
+
+    return cast("Runs", RunService())

@@ -1,0 +1,74 @@
+"""Pictures made of ordinary text: each cell shows two pixels by a half block in two colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_UPPER_HALF = "▀"
+_MAX_PIXELS = 64_000_000  # a larger picture is no sample; decoding it would take the memory
+
+
+class PictureError(Exception):
+    """A picture cannot be shown; the message says why in a few words."""
+
+
+def open_picture(path: Path, width: int, height: int) -> Image.Image:
+    """Decode a picture, scaled down to fit ``width`` x ``height`` pixels, in RGB.
+
+    Takes milliseconds to tenths of a second: call it in a thread.
+
+    Raises:
+        PictureError: The file is missing, no picture, damaged or far too large.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > _MAX_PIXELS:
+                raise PictureError(f"too large to show ({picture.width} x {picture.height})")
+            picture.draft("RGB", (width, height))  # JPEG: decode at a fraction of its size
+            scaled = picture.convert("RGB")
+    except FileNotFoundError:
+        raise PictureError("the file is not here") from None
+    except UnidentifiedImageError:
+        raise PictureError("the file is no picture") from None
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise PictureError("the file cannot be read") from error
+    ratio = min(width / scaled.width, height / scaled.height)
+    target = (max(1, round(scaled.width * ratio)), max(1, round(scaled.height * ratio)))
+    return scaled.resize(target, Image.Resampling.LANCZOS)
+
+
+def half_cells(path: Path, width: int, height: int) -> list[Strip]:
+    """A picture as lines of text that fit into ``width`` x ``height`` cells.
+
+    Raises:
+        PictureError: See :func:`open_picture`.
+    """
+    if width < 1 or height < 1:
+        return []
+    picture = open_picture(path, width, height * 2)
+    columns, rows = picture.size
+    data = picture.tobytes()
+
+    def pixel(x: int, y: int) -> Color:
+        at = 3 * (y * columns + x)
+        return Color.from_rgb(data[at], data[at + 1], data[at + 2])
+
+    strips = []
+    for top in range(0, rows, 2):
+        line = []
+        for x in range(columns):
+            below = pixel(x, top + 1) if top + 1 < rows else None
+            line.append(Segment(_UPPER_HALF, Style(color=pixel(x, top), bgcolor=below)))
+        strips.append(Strip(line, columns))
+    return strips

@@ -1,0 +1,71 @@
+"""The line at the top: the app's name, its screens with their keys, and how many runs go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+from textual.style import Style
+from textual.widget import Widget
+
+from tui.modes import MODE_TABLE
+from tui.status import is_live
+from tui.text import plural
+
+if TYPE_CHECKING:
+    from textual import events
+
+    from tui.messages import RunsChanged
+
+
+class ModeBar(Widget):
+    """Shows where one is; a click on a title goes there."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    ModeBar {
+        dock: top;
+        height: 1;
+        padding: 0 1;
+        background: $panel;
+        color: $foreground;
+    }
+    """
+
+    def __init__(self, current: str) -> None:
+        super().__init__()
+        self._current = current
+        self._going = 0
+
+    def show_runs(self, change: RunsChanged) -> None:
+        """Count the runs that go on."""
+        going = sum(is_live(run.status) for run in change.runs) if change.live else 0
+        if going != self._going:
+            self._going = going
+            self.refresh()
+
+    def render(self) -> Content:
+        """The whole line, cut to the width."""
+        width = self.content_size.width
+        parts: list[Content] = [Content.styled("fluxlora", "bold $text-accent"), Content("  ")]
+        for mode in MODE_TABLE:
+            here = mode.name == self._current
+            title = Content.assemble(
+                (f" {mode.key} ", "bold $text-accent" if here else "dim"),
+                (f"{mode.title} ", "bold" if here else "dim"),
+            )
+            if here:
+                title = title.stylize("underline", 3, 3 + len(mode.title))
+            parts.append(title.stylize(Style.from_meta({"mode": mode.name})))
+        left = Content("").join(parts)
+        if not self._going:
+            return left
+        right = Content.styled(f"● {plural(self._going, 'run')} going", "$text-primary")
+        gap = width - left.cell_length - right.cell_length
+        return Content.assemble(left, " " * gap, right) if gap > 0 else left
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to the screen whose title was hit."""
+        if mode := event.style.meta.get("mode"):
+            event.stop()
+            self.call_later(self.app.run_action, f"app.go('{mode}')")

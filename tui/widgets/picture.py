@@ -1,0 +1,155 @@
+"""One picture, drawn by half cells or by the terminal's own graphics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual import work
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+from textual.worker import get_current_worker
+
+from tui.widgets.half_cells import PictureError, half_cells, open_picture
+
+if TYPE_CHECKING:
+    from textual import events
+
+    from tui.terminal import Protocol
+
+_CELL = (10, 20)  # pixels; a guess that is only used to bound what is sent to the terminal
+
+
+@dataclass(eq=False)
+class PictureDecoded(Message, bubble=False):
+    """A picture is ready to be drawn, or cannot be."""
+
+    path: Path
+    size: tuple[int, int]
+    strips: list[Strip] | None = None
+    problem: str = ""
+
+
+@dataclass(eq=False)
+class PixelsDecoded(Message, bubble=False):
+    """A picture is ready for the terminal's own graphics, or cannot be shown."""
+
+    path: Path
+    image: Any = None
+    problem: str = ""
+
+
+class HalfCellPicture(Widget):
+    """A picture of half cells; decoded in a thread, kept until its size changes."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = "HalfCellPicture { height: 1fr; width: 1fr; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._path: Path | None = None
+        self._strips: list[Strip] = []
+        self._problem = ""
+
+    def show_picture(self, path: Path) -> None:
+        """Draw the picture in ``path``."""
+        if path != self._path:
+            self._path, self._strips, self._problem = path, [], ""
+            self.refresh()
+            self._decode_again()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Another size needs other cells."""
+        self._decode_again()
+
+    def _decode_again(self) -> None:
+        if self._path is not None and self.size.area:
+            self._decode(self._path, (self.size.width, self.size.height))
+
+    @work(thread=True, exclusive=True, group="decode", exit_on_error=False)
+    def _decode(self, path: Path, size: tuple[int, int]) -> None:
+        try:
+            message = PictureDecoded(path, size, half_cells(path, *size))
+        except PictureError as error:
+            message = PictureDecoded(path, size, problem=str(error))
+        if not get_current_worker().is_cancelled:
+            self.post_message(message)
+
+    def on_picture_decoded(self, message: PictureDecoded) -> None:
+        """Show it, if it is still wanted."""
+        if message.path == self._path and message.size == (self.size.width, self.size.height):
+            self._strips, self._problem = message.strips or [], message.problem
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """A line of the picture, which stands in the middle."""
+        width, height = self.size
+        blank = Strip.blank(width, self.rich_style)
+        if not self._strips:
+            words = f"({self._problem})" if self._problem else ("…" if self._path else "")
+            if y != height // 2:
+                return blank
+            from rich.segment import Segment
+
+            return Strip([Segment(words[:width].center(width), self.rich_style)], width)
+        row = y - (height - len(self._strips)) // 2
+        if not 0 <= row < len(self._strips):
+            return blank
+        strip = self._strips[row].apply_style(self.rich_style)  # the last half row may be open below
+        left = max(0, (width - strip.cell_length) // 2)
+        line = Strip.join([Strip.blank(left, self.rich_style), strip])
+        return line.adjust_cell_length(width, self.rich_style)
+
+
+class GraphicsPicture(Widget):
+    """A picture drawn by the terminal's own protocol, through ``textual_image``."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    GraphicsPicture { height: 1fr; width: 1fr; align: center middle; }
+    """
+
+    def __init__(self, protocol: Protocol, *, forced: bool) -> None:
+        super().__init__()
+        # Imported already before the app took the terminal over: see tui.terminal.
+        from textual_image import widget as images
+
+        kinds = {"kitty": images.TGPImage, "sixel": images.SixelImage} if forced else {}
+        self._picture: Any = kinds.get(protocol, images.Image)()
+        self._picture.styles.width = "auto"
+        self._picture.styles.height = "100%"
+        self._path: Path | None = None
+
+    def compose(self) -> Any:
+        """The picture itself."""
+        yield self._picture
+
+    def show_picture(self, path: Path) -> None:
+        """Draw the picture in ``path``."""
+        if path != self._path:
+            self._path = path
+            self._decode(path, (max(8, self.size.width) * _CELL[0], max(4, self.size.height) * _CELL[1]))
+
+    @work(thread=True, exclusive=True, group="decode", exit_on_error=False)
+    def _decode(self, path: Path, pixels: tuple[int, int]) -> None:
+        try:
+            message = PixelsDecoded(path, open_picture(path, *pixels))
+        except PictureError as error:
+            message = PixelsDecoded(path, problem=str(error))
+        if not get_current_worker().is_cancelled:
+            self.post_message(message)
+
+    def on_pixels_decoded(self, message: PixelsDecoded) -> None:
+        """Show it, if it is still wanted."""
+        if message.path == self._path:
+            self._picture.image = message.image
+            self.tooltip = message.problem or None
+
+
+def make_picture(protocol: Protocol, *, forced: bool) -> HalfCellPicture | GraphicsPicture:
+    """A widget for pictures; ``forced``: the user named the protocol, so nothing is detected."""
+    if protocol in ("kitty", "sixel"):
+        return GraphicsPicture(protocol, forced=forced)
+    return HalfCellPicture()

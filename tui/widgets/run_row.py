@@ -1,0 +1,137 @@
+"""How a run looks as one row of the table, at any width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from textual.content import Content
+from textual.visual import Visual
+
+from tui.status import is_live, look
+from tui.text import age, bar, duration, fit, number, pace
+
+if TYPE_CHECKING:
+    from textual.strip import Strip
+    from textual.style import Style
+    from textual.visual import RenderOptions
+
+    from tui.services import RunRow
+
+_GAP = "  "
+_BAR = 8
+_NAME_LEAST = 12
+
+
+class Column(NamedTuple):
+    """A column of the table; ``needed`` ones stay at any width, the others go one by one."""
+
+    key: str
+    title: str
+    width: int
+    right: bool = False
+    needed: bool = False
+
+
+_COLUMNS = (
+    Column("status", "Status", 13, needed=True),
+    Column("name", "Run", _NAME_LEAST, needed=True),
+    Column("id", "Id", 8),
+    Column("backend", "Where", 5),
+    Column("progress", "Progress", _BAR + 13),
+    Column("loss", "Loss", 7, right=True),
+    Column("pace", "Speed", 12, right=True),
+    Column("eta", "Left", 7, right=True),
+    Column("age", "Age", 4, right=True),
+)
+_DROP = ("backend", "id", "pace", "age", "eta", "loss", "progress")  # in this order, when it gets narrow
+
+
+def columns(width: int) -> list[Column]:
+    """The columns that fit into ``width`` cells; the name takes what is left over."""
+    shown = list(_COLUMNS)
+
+    def total() -> int:
+        return sum(column.width for column in shown) + len(_GAP) * (len(shown) - 1)
+
+    for key in _DROP:
+        if total() <= width:
+            break
+        shown = [column for column in shown if column.key != key]
+    spare = max(0, width - total())
+    return [c._replace(width=min(60, c.width + spare)) if c.key == "name" else c for c in shown]
+
+
+def header(width: int) -> Content:
+    """The titles over the columns."""
+    titles = (_aligned(column.title, column) for column in columns(width))
+    return Content.styled(_GAP.join(titles), "dim")
+
+
+def _aligned(text: str, column: Column) -> str:
+    return text.rjust(column.width) if column.right and len(text) <= column.width else fit(text, column.width)
+
+
+@dataclass(frozen=True)
+class RunLine(Visual):
+    """One row; it lays itself out when it is drawn, so a resize needs nothing.
+
+    Attributes:
+        run: The run.
+        now: Seconds since 1970, to the minute at best: equal lines need no repaint.
+    """
+
+    run: RunRow
+    now: float
+
+    def get_optimal_width(self, rules: object, container_width: int) -> int:
+        """All there is."""
+        return container_width
+
+    def get_height(self, rules: object, width: int) -> int:
+        """One line."""
+        return 1
+
+    def render_strips(
+        self, width: int, height: int | None, style: Style, options: RenderOptions
+    ) -> list[Strip]:
+        """The row at ``width`` cells."""
+        return self.content(width).render_strips(width, 1, style, options)
+
+    def content(self, width: int) -> Content:
+        """The row as text."""
+        cells = [self._cell(column) for column in columns(width)]
+        return Content(_GAP).join(cells)
+
+    def _cell(self, column: Column) -> Content:
+        run = self.run
+        going = is_live(run.status)
+        match column.key:
+            case "status":
+                glyph, style = look(run.status)
+                return Content.styled(fit(f"{glyph} {run.status}", column.width), style)
+            case "name":
+                return Content.styled(fit(run.name, column.width), "bold" if going else "")
+            case "id":
+                return Content.styled(fit(run.id, column.width), "dim")
+            case "backend":
+                return Content.styled(fit(run.backend, column.width), "dim")
+            case "progress":
+                done, rest = bar(run.step / run.steps if run.steps else 0.0, _BAR)
+                count = f" {run.step}/{run.steps}" if run.steps else f" {run.step}"
+                return Content.assemble(
+                    (done, look(run.status).style),
+                    (rest, "dim"),
+                    fit(count, column.width - _BAR),
+                )
+            case "loss":
+                return Content(_aligned(number(run.loss), column))
+            case "pace":
+                speed = run.seconds_per_step if going else None
+                return Content(_aligned(pace(speed) if speed else "", column))
+            case "eta":
+                speed = run.seconds_per_step if going and run.steps else None
+                left = duration((run.steps - run.step) * speed) if speed else ""
+                return Content(_aligned(left, column))
+            case _:
+                return Content.styled(_aligned(age(self.now - run.created), column), "dim")

@@ -1,0 +1,133 @@
+"""The live table of runs: rows change in place, the cursor stays on its run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from tui.messages import RunChosen
+from tui.widgets.run_row import RunLine, header
+
+if TYPE_CHECKING:
+    from textual.content import Content
+
+    from tui.services import RunRow
+
+
+class RunTableHeader(Widget):
+    """The titles over the columns; as wide as the rows below."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    RunTableHeader { height: 1; padding: 0 1; }
+    """
+
+    def render(self) -> Content:
+        """The titles that fit."""
+        return header(self.content_size.width)
+
+
+class RunTable(OptionList, inherit_bindings=False):
+    """Runs, one a row. Enter or a click posts :class:`RunChosen`."""
+
+    HELP: ClassVar[str] = (
+        "All runs of this machine's data folder, newest first. A run goes on when the app is closed. "
+        "The status is a mark and a word: `●` training, `✓` finished, `■` stopped, `✗` failed, "
+        "`!` interrupted (its process is gone)."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", "Open", id="jobs.open", tooltip="Watch the run in the monitor."),
+        Binding("down,j", "cursor_down", "Down", show=False, id="jobs.down", tooltip="Next run."),
+        Binding("up,k", "cursor_up", "Up", show=False, id="jobs.up", tooltip="Previous run."),
+        Binding(
+            "pagedown", "page_down", "Page down", show=False, id="jobs.page-down", tooltip="A page down."
+        ),
+        Binding("pageup", "page_up", "Page up", show=False, id="jobs.page-up", tooltip="A page up."),
+        Binding("home,g", "first", "Newest", show=False, id="jobs.first", tooltip="The newest run."),
+        Binding("end,G", "last", "Oldest", show=False, id="jobs.last", tooltip="The oldest run."),
+    ]
+    DEFAULT_CSS = """
+    RunTable {
+        height: 1fr;
+        border: none;
+        padding: 0;
+        background: transparent;
+        scrollbar-gutter: stable;
+        scrollbar-size-vertical: 1;
+        & > .option-list--option { padding: 0 1; }
+        & > .option-list--option-highlighted {
+            background: $foreground 8%;
+            color: $foreground;
+            text-style: none;
+        }
+        &:focus {
+            border: none;
+            background-tint: transparent;
+            & > .option-list--option-highlighted {
+                background: $primary-muted;
+                color: $foreground;
+                text-style: bold;
+            }
+        }
+        &:nocolor:focus {
+            & > .option-list--option-highlighted { text-style: bold underline; }
+        }
+        &:ansi:focus {  /* sixteen colours: a background could swallow a status of the same colour */
+            & > .option-list--option-highlighted { background: transparent; text-style: bold underline; }
+        }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, markup=False)
+        self._lines_shown: list[RunLine] = []
+
+    @property
+    def chosen_id(self) -> str | None:
+        """The id of the run under the cursor."""
+        option = self.highlighted_option
+        return option.id if option is not None else None
+
+    def show_runs(self, runs: Sequence[RunRow], now: float) -> None:
+        """Bring the rows up to date.
+
+        Args:
+            runs: The runs, in the order to show.
+            now: Seconds since 1970; ages are counted from its minute.
+        """
+        minute = now // 60 * 60 + 59  # so a run of less than a minute is "now" and rows change once a minute
+        lines = [RunLine(run, minute) for run in runs]
+        if [line.run.id for line in lines] != [line.run.id for line in self._lines_shown]:
+            self._replace_all(lines)
+        else:
+            for index, (old, new) in enumerate(zip(self._lines_shown, lines, strict=True)):
+                if old != new:
+                    self.replace_option_prompt_at_index(index, new)
+        self._lines_shown = lines
+
+    def _replace_all(self, lines: list[RunLine]) -> None:
+        chosen, index, top = self.chosen_id, self.highlighted, self.scroll_offset.y
+        self.set_options([Option(line, id=line.run.id) for line in lines])
+        if not lines:
+            return
+        ids = [line.run.id for line in lines]
+        at = ids.index(chosen) if chosen in ids else min(index or 0, len(ids) - 1)
+        self.highlighted = at
+        # Keep the chosen row where the eye is; at the very top new runs may push it down.
+        if top:
+            self.scroll_to(y=max(0, top + at - (index or 0)), animate=False, force=True, immediate=True)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is nothing to open in an empty table."""
+        return self.highlighted is not None if action == "select" else True
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Say which run was chosen."""
+        event.stop()
+        if event.option_id:
+            self.post_message(RunChosen(event.option_id))
