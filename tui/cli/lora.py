@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui.cli.main import fail
-from tui.cli.report import absolute, print_json
+from tui.cli.report import absolute, print_json, printable
 
 if TYPE_CHECKING:
     from backend.lora.inspect import LoraReport
@@ -122,5 +122,5 @@ def _size(count: int) -> str:
 
 def _line(text: str, longest: int = 1000) -> str:
     """Text as one safe line of a terminal: no control characters, not too long."""
-    start = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:longest])
+    start = printable(text[:longest])
     return start if len(text) <= longest else f"{start}... ({len(text):,} characters)"

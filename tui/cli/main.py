@@ -85,6 +85,8 @@ def _dispatch(options: argparse.Namespace) -> int:
         return fail(str(error), 2)
     except LaunchError as error:
         return fail(str(error), 1)
+    except BrokenPipeError:
+        raise  # the reader has gone; nothing failed
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return fail(f"{error.strerror or error}{where}", 1)

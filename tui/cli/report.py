@@ -82,7 +82,7 @@ def runs(*, as_json: bool) -> int:
     rows = [
         (
             run.id,
-            _printable(run.name),
+            printable(run.name),
             run.backend,
             str(run.status),
             f"{run.step}/{run.steps}",
@@ -128,7 +128,7 @@ def metrics(run: str, *, as_json: bool) -> int:
     return 0
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text for one terminal line: control characters cannot move the cursor or colour anything."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
