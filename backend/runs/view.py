@@ -16,6 +16,7 @@ from backend.events import (
     Status,
     StatusEvent,
     StepEvent,
+    ValidationEvent,
     WarningEvent,
 )
 
@@ -39,6 +40,7 @@ class RunView:
         steps: Updates of the whole run, 0 if unknown.
         loss: Last loss.
         smoothed: Last smoothed loss.
+        validation: Last validation; None without any.
         lr: Last learning rate.
         seconds_per_step: Moving average over recent steps; None before the first.
         memory: Last reported memory in bytes.
@@ -59,6 +61,7 @@ class RunView:
     steps: int = 0
     loss: float | None = None
     smoothed: float | None = None
+    validation: ValidationEvent | None = None
     lr: float | None = None
     grad_norm: float | None = None
     seconds_per_step: float | None = None
@@ -108,6 +111,8 @@ class RunView:
                 self.device = event.device
                 self.seconds_per_step = None
                 self.samples = [s for s in self.samples if s.step <= event.step]
+            case ValidationEvent():
+                self.validation = event
             case SampleEvent():
                 self.samples.append(event)
             case CheckpointEvent():

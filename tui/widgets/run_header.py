@@ -114,6 +114,8 @@ class RunFacts:
         if view.loss is not None and view.lr is not None:
             smoothed = f" (smoothed {number(view.smoothed)})" if view.smoothed is not None else ""
             facts.append(fact(f"loss {number(view.loss)}{smoothed}"))
+            if view.validation is not None:
+                facts.append(fact(f"validation {number(view.validation.loss)}", 2))
             facts.append(fact(f"lr {view.lr:.3g}", 3))
             if view.grad_norm is not None:
                 facts.append(fact(f"grad {number(view.grad_norm)}", 5))
