@@ -150,7 +150,15 @@ class SampleEvent(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointEvent(Event):
-    """A LoRA file is complete on disk; ``path`` is relative to the run folder."""
+    """A LoRA file is complete on disk; ``path`` is relative to the run folder.
+
+    Attributes:
+        step: Updates done.
+        path: The file.
+        bytes: Its size.
+        final: Whether it is the finished run's.
+        best: Whether it is the one with the lowest validation loss so far.
+    """
 
     TYPE: ClassVar[str] = "checkpoint"
 
@@ -158,6 +166,26 @@ class CheckpointEvent(Event):
     path: str
     bytes: int = 0
     final: bool = False
+    best: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationEvent(Event):
+    """The loss on held-out pictures was taken, with the same noise as always.
+
+    Attributes:
+        step: Updates done.
+        loss: Mean over pictures and noise levels.
+        count: Pictures.
+        best: Whether it is the lowest so far.
+    """
+
+    TYPE: ClassVar[str] = "validation"
+
+    step: int
+    loss: float
+    count: int = 0
+    best: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,6 +227,7 @@ _TYPES: dict[str, type[Event]] = {
         StepEvent,
         SampleEvent,
         CheckpointEvent,
+        ValidationEvent,
         WarningEvent,
         ErrorEvent,
     )

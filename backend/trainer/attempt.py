@@ -104,7 +104,8 @@ class _Attempt:
             return FAILED
         except Exception as error:
             return self._fail(self._explain(error))
-        reason = self._where_it_stopped() if status is Status.STOPPED else None
+        loop = self._session.loop if self._session is not None else None
+        reason = self._where_it_stopped() if status is Status.STOPPED else loop.reason if loop else None
         self._report.status(status, reason)
         return GOOD
 

@@ -7,23 +7,44 @@ from dataclasses import dataclass
 import torch
 
 from backend.trainer.cache import TensorCache
-from backend.trainer.order import Sample
+from backend.trainer.order import Draw
+from backend.trainer.pictures import CELL
 from backend.trainer.rng import Randomness
+from backend.trainer.texts import Texts
 
 
 @dataclass(frozen=True)
 class Batch:
     """What one forward pass trains on, on the training device.
 
+    All its pictures are of one bucket, one ``network_weight`` and one kind of regularisation.
+
     Attributes:
         latents: ``[b, channels, height/8, width/8]``, scaled.
         t5: ``[b, tokens, width]``.
         clip: ``[b, width]``.
+        mask: ``[b, 1, height/8, width/8]`` in float32, how much each place counts; its mean over the
+            batch is 1 already (ai-toolkit). None where everything counts the same.
+        loss_weight: ``[b]`` in float32, the factor on each picture's loss (``loss_multiplier``, without
+            ``train.reg_weight``); None where all are 1.
+        network_weight: The adapter's strength while these pictures train.
+        is_reg: Whether these are regularisation pictures.
+        prior_reg: Whether the target is the base model's own prediction.
+        preserved_t5: ``[b, tokens, width]``, texts for which the model is to answer as the base model does
+            (the caption with the class word, or the empty text); None if nothing is preserved.
+        preserved_clip: ``[b, width]`` of the same texts.
     """
 
     latents: torch.Tensor
     t5: torch.Tensor
     clip: torch.Tensor
+    mask: torch.Tensor | None = None
+    loss_weight: torch.Tensor | None = None
+    network_weight: float = 1.0
+    is_reg: bool = False
+    prior_reg: bool = False
+    preserved_t5: torch.Tensor | None = None
+    preserved_clip: torch.Tensor | None = None
 
 
 class BatchMaker:
@@ -43,22 +64,70 @@ class BatchMaker:
         self._device = device
         self._dtype = dtype
 
-    def __call__(self, samples: list[Sample]) -> Batch:
-        """The batch of some samples; draws which captions are dropped."""
-        texts = [self._texts[self._text_key(sample)] for sample in samples]
-        latents = [self._latents[sample.latent]["latent"] for sample in samples]
+    def __call__(self, draws: list[Draw]) -> Batch:
+        """The batch of some draws, all of one kind; draws which captions are dropped."""
+        texts = [self._texts_of(draw) for draw in draws]
+        first = draws[0].sample
+        t5, clip = self._embeddings([pair.trained for pair in texts])
+        preserved = [pair.preserved for pair in texts if pair.preserved is not None]
+        preserved_t5 = preserved_clip = None
+        if len(preserved) == len(texts):
+            preserved_t5, preserved_clip = self._embeddings(preserved)
+        weights = [draw.sample.loss_multiplier for draw in draws]
         return Batch(
-            latents=self._put(latents),
-            t5=self._put([text["t5"] for text in texts]).to(self._dtype),
-            clip=self._put([text["clip"] for text in texts]).to(self._dtype),
+            latents=self._put([_cropped(self._latents[d.sample.latent]["latent"], d) for d in draws]),
+            t5=t5,
+            clip=clip,
+            mask=self._mask(draws),
+            loss_weight=None if all(weight == 1.0 for weight in weights) else self._floats(weights),
+            network_weight=first.network_weight,
+            is_reg=first.is_reg,
+            prior_reg=first.prior_reg,
+            preserved_t5=preserved_t5,
+            preserved_clip=preserved_clip,
         )
 
-    def _put(self, tensors: list[torch.Tensor]) -> torch.Tensor:
-        return torch.stack(tensors).to(self._device, non_blocking=True)
+    def _embeddings(self, keys: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        entries = [self._texts[key] for key in keys]
+        t5 = self._put([entry["t5"] for entry in entries]).to(self._dtype)
+        return t5, self._put([entry["clip"] for entry in entries]).to(self._dtype)
 
-    def _text_key(self, sample: Sample) -> str:
+    def _mask(self, draws: list[Draw]) -> torch.Tensor | None:
+        """The masks of the batch, divided by their mean: a small mask does not make a small loss."""
+        if all(draw.sample.mask is None for draw in draws):
+            return None
+        masks = torch.stack([self._mask_of(draw) for draw in draws])
+        mean = masks.mean()
+        return self._put_one(masks / mean if mean > 0 else masks)  # a random crop may see black alone
+
+    def _mask_of(self, draw: Draw) -> torch.Tensor:
+        if draw.sample.mask is None:
+            bucket = draw.sample.bucket
+            return torch.ones(1, bucket.height // CELL, bucket.width // CELL)
+        return _cropped(self._latents[draw.sample.mask]["mask"], draw)
+
+    def _floats(self, values: list[float]) -> torch.Tensor:
+        return self._put_one(torch.tensor(values, dtype=torch.float32))
+
+    def _put(self, tensors: list[torch.Tensor]) -> torch.Tensor:
+        return self._put_one(torch.stack(tensors))
+
+    def _put_one(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self._device, non_blocking=True)
+
+    def _texts_of(self, draw: Draw) -> Texts:
+        sample = draw.sample
         if sample.dropped is None:
-            return sample.text
+            return draw.texts
         # A draw for every sample that can be dropped, whatever comes of it: the next one's stays its own.
         drawn = float(torch.rand((), generator=self._random.caption))
-        return sample.dropped if drawn < sample.dropout else sample.text
+        return sample.dropped if drawn < sample.dropout else draw.texts
+
+
+def _cropped(tensor: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """What a draw sees of a latent or mask ``[c, h, w]``: ``[c, bucket.height/8, bucket.width/8]``."""
+    if draw.sample.slack == (0, 0):
+        return tensor
+    bucket = draw.sample.bucket
+    rows, columns = bucket.height // CELL, bucket.width // CELL
+    return tensor[:, draw.top : draw.top + rows, draw.left : draw.left + columns]

@@ -1,18 +1,38 @@
 """Which shape a picture is trained in: multi-resolution aspect-ratio buckets.
 
-The algorithm is that of ai-toolkit since May 2026 (``toolkit/buckets.py``): of the shapes with sides
+Three ways of choosing:
+
+``new`` is that of ai-toolkit since May 2026 (``toolkit/buckets.py``): of the shapes with sides
 divisible by 32 around the picture's own proportions, the one whose area is nearest to
-``min(width * height, resolution ** 2)`` without exceeding ``resolution ** 2``. Pictures are
-scaled to cover the shape and centre-cropped; they are never enlarged by more than the rounding.
+``min(width * height, resolution ** 2)`` without exceeding ``resolution ** 2``.
+
+``sdxl`` is ai-toolkit's older one: the shapes of SDXL's multi-aspect training (the SDXL paper's appendix I,
+and two ribbons), scaled to the resolution and floored to multiples of 64; the one that loses the fewest
+pixels to the crop is taken.
+
+``square`` (``buckets: false``) is the resolution's square, whatever the picture; small ones are enlarged.
+
+Pictures are scaled to cover the shape and cropped. In buckets they are never enlarged by more than the
+rounding.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from functools import cache
+from typing import Literal, NamedTuple
 
 DIVISIBILITY = 32  # FLUX: 8 (VAE) x 2 (2x2 packing) x 2 (as ai-toolkit)
+_SDXL_DIVISIBILITY = 64
+_SDXL_BASE = 1024
+_SDXL_WIDE = (
+    (1024, 960), (1088, 960), (1088, 896), (1152, 896), (1152, 832), (1216, 832), (1280, 768),
+    (1344, 768), (1344, 704), (1408, 704), (1472, 704), (1536, 640), (1600, 640), (1664, 576),
+    (1728, 576), (1792, 576), (1856, 512), (1920, 512), (1984, 512), (2048, 512), (8192, 128),
+)  # fmt: skip
+
+BucketKind = Literal["new", "sdxl", "square"]
 
 
 class Bucket(NamedTuple):
@@ -55,7 +75,41 @@ def _around(units: float) -> tuple[int, ...]:
     return (low,) if low == high else (low, high)
 
 
-def buckets_for(width: int, height: int, resolutions: Iterable[int]) -> list[Bucket]:
+def sdxl_bucket(width: int, height: int, resolution: int) -> Bucket:
+    """The bucket of a picture of ``width`` x ``height`` pixels in SDXL's list, scaled to ``resolution``."""
+    edge = min(resolution, math.isqrt(width * height))
+
+    def lost(shape: Bucket) -> int:
+        scale = max(shape.width / width, shape.height / height)
+        covered_width, covered_height = int(width * scale), int(height * scale)
+        return (covered_width - shape.width) * covered_height + (
+            covered_height - shape.height
+        ) * covered_width
+
+    # Landscape and portrait mirror each other; the first of equals wins, as in the list's order.
+    return min(_sdxl_shapes(edge), key=lost)
+
+
+@cache
+def _sdxl_shapes(edge: int) -> tuple[Bucket, ...]:
+    def scaled(side: int) -> int:
+        pixels = side * edge // _SDXL_BASE
+        return max(_SDXL_DIVISIBILITY, pixels - pixels % _SDXL_DIVISIBILITY)
+
+    wide = [Bucket(scaled(width), scaled(height)) for width, height in _SDXL_WIDE]
+    square = Bucket(scaled(_SDXL_BASE), scaled(_SDXL_BASE))
+    return (square, *wide, *(Bucket(shape.height, shape.width) for shape in wide))
+
+
+def square_bucket(resolution: int) -> Bucket:
+    """The square of ``resolution``, in multiples of 32."""
+    side = max(DIVISIBILITY, resolution // DIVISIBILITY * DIVISIBILITY)
+    return Bucket(side, side)
+
+
+def buckets_for(
+    width: int, height: int, resolutions: Iterable[int], kind: BucketKind = "new"
+) -> list[Bucket]:
     """The distinct buckets of one picture over several resolutions, smallest first.
 
     A resolution at which the picture is not scaled down any more than at a smaller one is dropped:
@@ -63,7 +117,13 @@ def buckets_for(width: int, height: int, resolutions: Iterable[int]) -> list[Buc
     """
     found: list[Bucket] = []
     for resolution in sorted(set(resolutions)):
-        bucket = bucket_for(width, height, resolution)
+        match kind:
+            case "new":
+                bucket = bucket_for(width, height, resolution)
+            case "sdxl":
+                bucket = sdxl_bucket(width, height, resolution)
+            case "square":
+                bucket = square_bucket(resolution)
         if bucket not in found:
             found.append(bucket)
         if resolution**2 >= width * height:

@@ -31,6 +31,17 @@ def content_key(*parts: object) -> str:
     return digest.hexdigest()
 
 
+def free_memory_here() -> int:
+    """Bytes of memory that are free now, in this container if it is one."""
+    free = psutil.virtual_memory().available
+    try:
+        most, used = ((_CGROUP / name).read_text(encoding="ascii") for name in _CGROUP_FILES)
+        free = min(free, int(most) - int(used))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        pass
+    return max(0, free)
+
+
 @dataclass
 class RamBudget:
     """Bytes that caches may keep in memory."""
@@ -40,13 +51,7 @@ class RamBudget:
     @classmethod
     def of_this_machine(cls) -> RamBudget:
         """A quarter of the memory that is free now, in this container if it is one."""
-        free = psutil.virtual_memory().available
-        try:
-            most, used = ((_CGROUP / name).read_text(encoding="ascii") for name in _CGROUP_FILES)
-            free = min(free, int(most) - int(used))
-        except (OSError, ValueError):  # no container, or one without a limit ("max")
-            pass
-        return cls(int(max(0, free) * _RAM_SHARE))
+        return cls(int(free_memory_here() * _RAM_SHARE))
 
     def take(self, count: int) -> bool:
         """Reserve ``count`` bytes if there are that many left."""

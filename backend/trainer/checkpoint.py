@@ -7,7 +7,10 @@ the state is written again, identically, when the resumed run comes by.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ from backend.trainer.errors import TrainingError, disk_full, is_disk_full
 from backend.trainer.tensorfile import join_tensors, read_tensors, size_of, split_tensors, write_tensors
 
 STATE_FILE = "resume.safetensors"
-_FORMAT = 1
+PREVIOUS_STATE_FILE = "resume.previous.safetensors"
+_FORMAT = 2
 
 
 class CheckpointStore:
@@ -40,6 +44,15 @@ class CheckpointStore:
     def final(self) -> Path:
         """The LoRA file of the finished run."""
         return self._folder.checkpoints / f"{self._name}.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The LoRA file with the lowest validation loss."""
+        return self._folder.checkpoints / f"{self._name}_best.safetensors"
+
+    def as_lora(self, path: Path) -> Path:
+        """The plain LoRA beside a file of another kind of adapter."""
+        return path.with_name(f"{path.stem}_as_lora.safetensors")
 
     def numbered(self, step: int) -> Path:
         """The LoRA file after ``step`` updates."""
@@ -67,7 +80,7 @@ class CheckpointStore:
         """Delete the half-written files of a process that was killed while saving."""
         for path in (
             *self._folder.checkpoints.glob(".*.safetensors.*.tmp"),
-            *self._folder.state.glob(f".{STATE_FILE}.*.tmp"),
+            *self._folder.state.glob(".resume.*.tmp"),
         ):
             path.unlink(missing_ok=True)
 
@@ -87,6 +100,27 @@ class CheckpointStore:
             if is_disk_full(error):
                 raise disk_full(self.state_file, size_of(tensors)) from error
             raise
+
+    def keep_previous(self) -> None:
+        """Let the state saved last survive the next save, for :meth:`load_previous`."""
+        previous = self._folder.state / PREVIOUS_STATE_FILE
+        passing = previous.with_name(f".{PREVIOUS_STATE_FILE}.link.tmp")
+        with contextlib.suppress(OSError):  # it is a spare: a full disk must not stop the save itself
+            passing.unlink(missing_ok=True)
+            try:
+                os.link(self.state_file, passing)
+            except FileNotFoundError:
+                return
+            except OSError:  # some disks have no links
+                shutil.copyfile(self.state_file, passing)
+            passing.replace(previous)
+
+    def load_previous(self) -> dict[str, Any] | None:
+        """The state that :meth:`keep_previous` kept; None if there is none that is whole."""
+        try:
+            return self._load(self._folder.state / PREVIOUS_STATE_FILE)
+        except TrainingError:
+            return None
 
     def saved_step(self) -> int:
         """Updates done at the last save, 0 if there was none; reads no tensors.
@@ -108,8 +142,11 @@ class CheckpointStore:
         Raises:
             TrainingError: It is damaged, or of a newer version.
         """
+        return self._load(self.state_file)
+
+    def _load(self, path: Path) -> dict[str, Any] | None:
         try:
-            tensors, metadata = read_tensors(self.state_file)
+            tensors, metadata = read_tensors(path)
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError) as error:

@@ -1,25 +1,24 @@
-"""Which pictures a run trains on, with their captions and buckets."""
+"""Which pictures a run trains on, with their texts, buckets and masks."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backend.trainer.buckets import Bucket, buckets_for
-from backend.trainer.captions import (
-    CaptionError,
-    choose_trigger,
-    dropped_text,
-    read_caption,
-    training_text,
-)
+from backend.trainer.buckets import Bucket, BucketKind, buckets_for
+from backend.trainer.captions import CaptionError, CaptionRules, choose_trigger, read_caption
 from backend.trainer.control import StopControl
 from backend.trainer.errors import TrainingError
-from backend.trainer.pictures import EXTENSIONS, PictureError, picture_size
+from backend.trainer.manifest import is_manifest, read_manifest
+from backend.trainer.masks import Mask, MaskFolder, is_stretched
+from backend.trainer.pictures import EXTENSIONS, Flip, PictureError, picture_header
 from backend.trainer.report import Reporter
-from config.schema import DatasetConfig
+from backend.trainer.texts import Texts, Wording, most_variants
+from config.schema import DatasetConfig, ProcessConfig, TrainConfig
 
 _STOP_EVERY = 50  # pictures between two looks for a stop request
 
@@ -31,22 +30,59 @@ class Picture:
     Attributes:
         path: Its file.
         buckets: The shapes it is trained in, smallest first.
-        text: Its caption as the encoders get it.
-        dropped: The text used when the caption is dropped; None if it never is.
+        caption: What its caption file says, or what stands in for it.
+        wording: How that becomes texts.
+        texts: What it is trained with, in turn: one text, or the variants that chance makes.
+        dropped: What is used when the caption is dropped; None if it never is.
         dropout: Probability of that.
         repeats: How often it stands in an epoch.
+        flips: Its copies.
+        random_crop: Whether the crop is drawn every epoch.
+        mask: Which places of it count; None if all do.
+        is_reg: Whether it is a regularisation picture.
+        prior_reg: Whether it teaches what the base model predicts.
+        network_weight: The adapter's strength while it trains.
+        loss_multiplier: Factor on its loss.
     """
 
     path: Path
     buckets: tuple[Bucket, ...]
-    text: str
-    dropped: str | None
-    dropout: float
-    repeats: int
+    caption: str
+    wording: Wording
+    texts: tuple[Texts, ...]
+    dropped: Texts | None = None
+    dropout: float = 0.0
+    repeats: int = 1
+    flips: tuple[Flip, ...] = ("",)
+    random_crop: bool = False
+    mask: Mask | None = None
+    is_reg: bool = False
+    prior_reg: bool = False
+    network_weight: float = 1.0
+    loss_multiplier: float = 1.0
+
+    @property
+    def text(self) -> str:
+        """Its text when nothing is shuffled or left out."""
+        return self.wording.plain(self.caption).trained
+
+    @property
+    def samples(self) -> int:
+        """How many samples of an epoch it makes."""
+        return len(self.buckets) * self.repeats * len(self.flips)
+
+    def all_texts(self) -> list[str]:
+        """Every text of it that is encoded."""
+        dropped = (self.dropped,) if self.dropped is not None else ()
+        return [text for texts in (*self.texts, *dropped) for text in texts if text is not None]
 
 
-def find_pictures(folder: Path) -> list[Path]:
+def find_pictures(folder: Path, without: Path | None = None) -> list[Path]:
     """Picture files in ``folder`` and below, sorted; hidden files and folders are left out.
+
+    Args:
+        folder: Where to look.
+        without: A folder inside it to pass over (masks).
 
     Raises:
         TrainingError: The folder is missing, no folder, or unreadable.
@@ -65,8 +101,13 @@ def find_pictures(folder: Path) -> list[Path]:
         ) from error
 
     found: list[Path] = []
+    passed_over = os.path.abspath(without) if without is not None else None
     for here, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.abspath(os.path.join(here, name)) != passed_over
+        )
         found += [
             Path(here, name)
             for name in files
@@ -75,14 +116,17 @@ def find_pictures(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def read_datasets(
-    datasets: Sequence[DatasetConfig], trigger: str | None, report: Reporter, stop: StopControl
-) -> list[Picture]:
+def read_datasets(process: ProcessConfig, report: Reporter, stop: StopControl) -> list[Picture]:
     """All pictures of a run that can be used, in a fixed order.
 
     A picture that cannot be opened, or whose caption cannot be read while there is no
     ``default_caption``, is left out with a warning. A missing or empty caption falls back to
     ``default_caption`` and else to the trigger word alone, with one warning a dataset.
+
+    Args:
+        process: The run's config.
+        report: Where warnings go.
+        stop: Looked at now and then.
 
     Raises:
         TrainingError: A folder is missing, or nothing usable is left.
@@ -90,27 +134,48 @@ def read_datasets(
     """
     pictures: list[Picture] = []
     seen = 0
-    for dataset in datasets:
-        folder = Path(dataset.folder_path)
-        paths = find_pictures(folder)
-        if not paths:
-            raise TrainingError(
-                f"the dataset folder {folder} holds no pictures ({', '.join(sorted(EXTENSIONS))})",
-                "no_pictures",
-                bad_input=True,
-            )
-        reader = _DatasetReader(dataset, choose_trigger(dataset.trigger_word, trigger), report)
+    for dataset in process.datasets:
+        reader = _DatasetReader(dataset, process, report)
+        paths = reader.paths()
         for index, path in enumerate(paths):
             if index % _STOP_EVERY == 0:
                 stop.check()
             picture = reader.read(path)
             if picture is not None:
                 pictures.append(picture)
-        reader.warn_about_captions(folder)
+        reader.warn_about_gaps()
         seen += len(paths)
-    if not pictures:
+    if all(picture.is_reg for picture in pictures):
         raise all_pictures_bad(seen)
     return pictures
+
+
+def with_variants(pictures: Sequence[Picture], train: TrainConfig, seed: int) -> list[Picture]:
+    """The pictures with the variants of their texts that a run will use (see :mod:`backend.trainer.texts`).
+
+    A longer run has the same ones and more, so that adding steps to a run does not change what it did.
+    """
+    varying = {picture.caption for picture in pictures if picture.wording.varies}
+    most = most_variants(len(varying))
+    batches = train.steps * train.gradient_accumulation
+    epochs = {
+        is_reg: _epochs(pictures, is_reg, batches, train.batch_size)
+        for is_reg in {picture.is_reg for picture in pictures}
+    }
+
+    def varied(picture: Picture) -> Picture:
+        if not picture.wording.varies:
+            return picture
+        count = min(most, epochs[picture.is_reg] * picture.samples)
+        return replace(picture, texts=picture.wording.variants(picture.caption, count, seed))
+
+    return [varied(picture) for picture in pictures]
+
+
+def _epochs(pictures: Sequence[Picture], is_reg: bool, batches: int, batch_size: int) -> int:
+    """Epochs that ``batches`` begin, at the most: filling buckets up only makes epochs longer."""
+    samples = sum(picture.samples for picture in pictures if picture.is_reg is is_reg)
+    return math.ceil(batches / math.ceil(samples / batch_size))
 
 
 def all_pictures_bad(count: int) -> TrainingError:
@@ -122,55 +187,174 @@ def all_pictures_bad(count: int) -> TrainingError:
 class _DatasetReader:
     """Reads the pictures of one dataset."""
 
-    def __init__(self, dataset: DatasetConfig, trigger: str | None, report: Reporter) -> None:
+    def __init__(self, dataset: DatasetConfig, process: ProcessConfig, report: Reporter) -> None:
         self._dataset = dataset
-        self._trigger = trigger
         self._report = report
-        self._extension = "." + dataset.caption_ext.lstrip(".")
+        self._source = Path(dataset.folder_path)
+        self._manifest = read_manifest(self._source) if is_manifest(self._source) else None
+        self._folder = self._source if self._manifest is None else self._source.parent
+        self._masks = self._mask_folder()
+        self._wording = _wording(dataset, process)
         self._uncaptioned = 0
+        self._unmasked = 0
+        self._stretched: list[str] = []
+
+    def paths(self) -> list[Path]:
+        """The dataset's pictures, before anything is read.
+
+        Raises:
+            TrainingError: There are none, or the folder cannot be read.
+        """
+        if self._manifest is not None:
+            paths = list(self._manifest)
+        else:
+            masks = self._dataset.mask_path
+            paths = find_pictures(self._source, without=Path(masks) if masks else None)
+        if not paths:
+            what = "folder" if self._manifest is None else "file"
+            raise TrainingError(
+                f"the dataset {what} {self._source} holds no pictures ({', '.join(sorted(EXTENSIONS))})",
+                "no_pictures",
+                bad_input=True,
+            )
+        return paths
 
     def read(self, path: Path) -> Picture | None:
+        """The picture, or None (and a warning) if it cannot be used."""
         dataset = self._dataset
         try:
-            width, height = picture_size(path)
+            width, height, frames = picture_header(path)
         except PictureError as error:
             self._report.warning(f"{path} {error}; it is left out", "bad_picture")
             return None
+        if frames > 1:
+            self._report.warning(f"{path} is animated; only its first frame is used", "animated_picture")
         caption = self._caption(path)
         if caption is None:
             return None
-        dropout = dataset.caption_dropout_rate
+        kind: BucketKind = dataset.bucket_algorithm if dataset.buckets else "square"
         return Picture(
             path=path,
-            buckets=tuple(buckets_for(width, height, dataset.resolution)),
-            text=training_text(caption, self._trigger),
-            dropped=dropped_text(self._trigger) if dropout else None,
-            dropout=dropout,
+            buckets=tuple(buckets_for(width, height, dataset.resolution, kind)),
+            caption=caption,
+            wording=self._wording,
+            texts=(self._wording.plain(caption),),
+            dropped=self._wording.dropped() if self._drops else None,
+            dropout=dataset.caption_dropout_rate if self._drops else 0.0,
             repeats=dataset.num_repeats,
+            flips=_flips(dataset),
+            random_crop=dataset.random_crop,
+            mask=self._mask(path, (width, height)),
+            is_reg=dataset.is_reg,
+            prior_reg=dataset.prior_reg,
+            network_weight=dataset.network_weight,
+            loss_multiplier=dataset.loss_multiplier,
         )
+
+    @property
+    def _drops(self) -> bool:
+        return self._dataset.caption_dropout_rate > 0 and not self._wording.trigger_alone
 
     def _caption(self, path: Path) -> str | None:
         """The caption to train with, or None if the picture has to be left out."""
-        file = path.with_name(path.stem + self._extension)
         fallback = self._dataset.default_caption
-        try:
-            text = read_caption(file)
-        except CaptionError as error:
-            outcome = "its picture is left out" if fallback is None else "default_caption is used"
-            self._report.warning(f"the caption {file} {error}; {outcome}", "bad_caption")
-            return fallback
+        if self._manifest is not None:
+            text: str | None = self._manifest[path]
+        else:
+            file = path.with_name(path.stem + self._dataset.caption_ext)
+            try:
+                text = read_caption(file)
+            except CaptionError as error:
+                outcome = "its picture is left out" if fallback is None else "default_caption is used"
+                self._report.warning(f"the caption {file} {error}; {outcome}", "bad_caption")
+                return fallback
         if text:
             return text
         if not fallback:
             self._uncaptioned += 1
         return fallback or ""
 
-    def warn_about_captions(self, folder: Path) -> None:
+    def _mask_folder(self) -> MaskFolder | None:
+        if not self._dataset.mask_path:
+            return None
+        folder = Path(self._dataset.mask_path)
+        if not folder.is_dir():
+            raise TrainingError(
+                f"the mask folder {folder} does not exist; correct datasets.mask_path",
+                "no_masks",
+                bad_input=True,
+            )
+        return MaskFolder(folder)
+
+    def _mask(self, path: Path, size: tuple[int, int]) -> Mask | None:
+        dataset = self._dataset
+        options = (dataset.invert_mask, dataset.mask_min_value)
+        if self._masks is not None:
+            inside = path.relative_to(self._folder) if path.is_relative_to(self._folder) else Path(path.name)
+            file = self._masks.find(inside)
+            if file is not None:
+                self._look_at_mask(file, path, size)
+                return Mask(file, False, *options)
+        if dataset.alpha_mask:
+            return Mask(path, True, *options)
+        self._unmasked += self._masks is not None
+        return None
+
+    def _look_at_mask(self, file: Path, path: Path, size: tuple[int, int]) -> None:
+        with contextlib.suppress(PictureError):  # a damaged mask is heard of when it is read
+            if is_stretched(file, size):
+                self._stretched.append(path.name)
+
+    def warn_about_gaps(self) -> None:
+        """Say how many pictures lack a caption or a mask, or have a mask that does not fit."""
         count = self._uncaptioned
-        if count:
-            instead = f"the trigger word {self._trigger!r} alone" if self._trigger else "an empty text"
+        if count and not self._wording.trigger_alone:
+            text = self._wording.plain("").trained.strip()
+            instead = f"the trigger word {text!r} alone" if text else "an empty text"
+            missing = "caption" if self._manifest is not None else f"{self._dataset.caption_ext} caption"
             self._report.warning(
-                f"{count} picture{'s' * (count > 1)} in {folder} without a {self._extension} "
-                f"caption: trained with {instead}",
+                f"{count} picture{'s' * (count > 1)} in {self._source} without a {missing}: trained with "
+                f"{instead}",
                 "no_caption",
             )
+        count = self._unmasked
+        if count:
+            self._report.warning(
+                f"{count} picture{'s' * (count > 1)} in {self._source} without a mask in "
+                f"{self._dataset.mask_path}: all of {'them' if count > 1 else 'it'} counts",
+                "no_mask",
+            )
+        if self._stretched:
+            count, first = len(self._stretched), self._stretched[0]
+            which = first if count == 1 else f"{first} and {count - 1} more"
+            self._report.warning(
+                f"the masks of {which} in {self._dataset.mask_path} have other proportions than the "
+                "pictures; they are stretched over them",
+                "mask_stretched",
+            )
+
+
+def _wording(dataset: DatasetConfig, process: ProcessConfig) -> Wording:
+    """How the dataset's captions become texts; regularisation sets have no trigger word."""
+    train = process.train
+    return Wording(
+        rules=CaptionRules(
+            trigger=choose_trigger(dataset.trigger_word, None if dataset.is_reg else process.trigger_word),
+            add_trigger=not dataset.is_reg,
+            shuffle=dataset.shuffle_tokens,
+            dropout=dataset.token_dropout_rate,
+            keep=dataset.keep_tokens,
+            extra=tuple(dataset.random_triggers),
+            extra_max=dataset.random_triggers_max,
+        ),
+        trigger_alone=process.trigger_alone,
+        preserved_class=train.diff_output_preservation_class if train.diff_output_preservation else None,
+        preserve_blank=train.blank_prompt_preservation,
+    )
+
+
+def _flips(dataset: DatasetConfig) -> tuple[Flip, ...]:
+    flips: tuple[Flip, ...] = ("", "x") if dataset.flip_x else ("",)
+    if not dataset.flip_y:
+        return flips
+    return ("", "x", "y", "xy") if dataset.flip_x else ("", "y")

@@ -5,38 +5,56 @@ from __future__ import annotations
 import torch
 
 from backend.trainer.errors import TrainingError
+from backend.trainer.report import Reporter
 
 
-def choose_device(wanted: str | None) -> torch.device:
+def choose_device(wanted: str | None, report: Reporter) -> torch.device:
     """The device named in the config, or the best there is: CUDA, else Apple's MPS, else the CPU.
 
+    A device that this machine lacks is no failure: configs travel, and ai-toolkit ignores the key. The
+    best there is takes its place with a warning.
+
     Raises:
-        TrainingError: There is no such device.
+        TrainingError: The name is no device's.
     """
-    if not wanted:
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not wanted or not wanted.strip():
+        return _best()
     try:
         device = torch.device(wanted.strip().lower())
     except RuntimeError:
-        raise _no_device(wanted, "is no device; use cuda, cuda:1, mps or cpu") from None
+        raise TrainingError(
+            f"the device {wanted!r} is no device; use cuda, cuda:1, mps or cpu", "no_device", bad_input=True
+        ) from None
+    if device.type == "cuda" and device.index is None and torch.cuda.is_available():
+        device = torch.device("cuda", torch.cuda.current_device())
+    missing = _what_is_missing(device)
+    if missing:
+        device = _best()
+        report.warning(
+            f"the device {wanted} of the config is not there ({missing}): training on {device.type} instead",
+            "device_fallback",
+        )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _best() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _what_is_missing(device: torch.device) -> str | None:
+    """Why this device cannot be used; None if it can."""
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise _no_device(
-                wanted, "is not there: torch sees no NVIDIA GPU; leave device out to use the CPU"
-            )
-        index = torch.cuda.current_device() if device.index is None else device.index
-        if index >= torch.cuda.device_count():
-            raise _no_device(wanted, f"is not there: torch sees {torch.cuda.device_count()} GPU(s)")
-        device = torch.device("cuda", index)
-        torch.cuda.set_device(device)
-        return device
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise _no_device(wanted, "is not there: MPS needs a Mac with Apple silicon")
-    if device.type not in ("cpu", "mps"):
-        raise _no_device(wanted, "is not supported; use cuda, mps or cpu")
-    return device
+            return "torch sees no NVIDIA GPU"
+        count = torch.cuda.device_count()
+        return f"torch sees {count} GPU(s)" if device.index is not None and device.index >= count else None
+    if device.type == "mps":
+        return None if torch.backends.mps.is_available() else "MPS needs a Mac with Apple silicon"
+    return None if device.type == "cpu" else "only cuda, mps and cpu are supported"
 
 
 def prepare_device(device: torch.device) -> None:
@@ -53,7 +71,3 @@ def prepare_device(device: torch.device) -> None:
 def describe_device(device: torch.device) -> str:
     """What people call it: the GPU's name, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _no_device(wanted: str, what: str) -> TrainingError:
-    return TrainingError(f"the device {wanted!r} {what}", "no_device", bad_input=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+HUBER_C = 0.01  # ai-toolkit's
+
 
 def pack(latents: torch.Tensor) -> torch.Tensor:
     """Latents ``[b, c, h, w]`` as tokens ``[b, h/2 * w/2, 4c]``; in a token: channel, row, column."""
@@ -58,7 +60,43 @@ def velocity(latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     return noise - latents
 
 
+def picture_losses(
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    kind: str = "mse",
+    weights: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Mean error of each picture in float32, ``[b]``.
+
+    Args:
+        prediction: ``[b, c, h, w]``.
+        target: The same shape.
+        kind: ``mse``, ``mae`` or ``pseudo_huber`` (``sqrt(d^2 + c^2) - c`` with c = 0.01; Song & Dhariwal,
+            Improved Techniques for Training Consistency Models, 2023).
+        weights: Factor on each picture's error, ``[b]``.
+        mask: How much each place counts, ``[b, 1, h, w]``; its mean over the batch should be 1.
+
+    Raises:
+        ValueError: The kind is not known.
+    """
+    difference = prediction.float() - target.float()
+    if kind == "mse":
+        errors = difference.square()
+    elif kind == "mae":
+        errors = difference.abs()
+    elif kind == "pseudo_huber":
+        errors = (difference.square() + HUBER_C**2).sqrt() - HUBER_C
+    else:
+        raise ValueError(f"unknown loss_type {kind!r}")
+    if weights is not None:
+        errors = errors * weights.view(-1, 1, 1, 1)
+    if mask is not None:
+        errors = errors * mask
+    return errors.mean(dim=(1, 2, 3))
+
+
 def flow_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Mean squared error in float32: mean over a picture, then over the batch. A scalar."""
-    errors = (prediction.float() - target.float()).square()
-    return errors.mean(dim=(1, 2, 3)).mean()
+    return picture_losses(prediction, target).mean()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +13,10 @@ import torch
 
 from backend.files import read_json
 from backend.trainer.errors import TrainingError
+from backend.trainer.quantisation import QType, matches, quantise_model
+from backend.trainer.side_lora import SideLora, read_side_lora
+from backend.trainer.single_file import load_transformer_file, load_vae_file
+from config.schema import ModelConfig
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, FluxTransformer2DModel
@@ -20,7 +24,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float8": torch.float8_e4m3fn,  # of a saved LoRA only
+}
 
 MAX_TEXT_TOKENS = 512  # FLUX.1-dev's T5 length; ai-toolkit pads to it for every FLUX model
 _CLIP_TOKENS = 77
@@ -54,24 +63,54 @@ class Tokenizers:
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A FLUX.1 in diffusers format, whose parts are loaded when they are needed.
+    """A FLUX.1, whose parts are loaded when they are needed.
 
     Attributes:
-        folder: Where it is.
+        folder: Where it is, in diffusers format; of a transformer alone, where the other parts are.
         name: What the user calls it.
         device: Where its parts go.
         dtype: Number format of its parts.
+        parts: Parts that are elsewhere: their folders, or files of a transformer or an autoencoder.
+        loras: Files of other LoRAs, by their key in the config.
+        settings: How the parts are loaded: quantised or not, and so on.
     """
 
     folder: Path
     name: str
     device: torch.device
     dtype: torch.dtype
+    parts: Mapping[str, Path] = field(default_factory=dict)
+    loras: Mapping[str, Path] = field(default_factory=dict)
+    settings: ModelConfig | None = None
 
     @property
     def vae_dtype(self) -> torch.dtype:
         """The autoencoder's number format: ``dtype``, but never float16, in which FLUX's overflows."""
         return torch.float32 if self.dtype is torch.float16 else self.dtype
+
+    @property
+    def attn_masking(self) -> bool:
+        """Whether T5's output is multiplied by its attention mask."""
+        return self.settings is not None and self.settings.attn_masking
+
+    @property
+    def qtype(self) -> QType | None:
+        """The number format of the transformer's stored weights, if it is a smaller one."""
+        if self.settings is None or not self.settings.quantize:
+            return None
+        return self._possible(self.settings.qtype)
+
+    @property
+    def qtype_te(self) -> QType | None:
+        """The number format of T5's stored weights, if it is a smaller one."""
+        settings = self.settings
+        if settings is None:
+            return None
+        wanted = settings.quantize if settings.quantize_te is None else settings.quantize_te
+        return self._possible(settings.qtype) if wanted else None
+
+    def _possible(self, qtype: QType) -> QType:
+        return "int8" if qtype == "float8" and self.device.type == "mps" else qtype  # MPS has no float8
 
     def check(self) -> None:
         """Look for all parts before time is spent on any.
@@ -79,20 +118,24 @@ class BaseModel:
         Raises:
             TrainingError: One is missing, or this is no FLUX.1.
         """
-        config = read_json(self._part("transformer") / "config.json")
-        kind = config.get("_class_name") if isinstance(config, dict) else None
-        if kind != "FluxTransformer2DModel":
-            raise TrainingError(
-                f"{self.name} is not a FLUX.1 model: its transformer is {kind or 'of an unknown kind'}; only "
-                "FLUX.1 can be trained",
-                "unsupported_model",
-                bad_input=True,
-            )
+        transformer = self._part("transformer")
+        if transformer.is_dir():
+            config = read_json(transformer / "config.json")
+            kind = config.get("_class_name") if isinstance(config, dict) else None
+            if kind != "FluxTransformer2DModel":
+                raise TrainingError(
+                    f"{self.name} is not a FLUX.1 model: its transformer is {kind or 'of an unknown kind'}; "
+                    "only FLUX.1 can be trained",
+                    "unsupported_model",
+                    bad_input=True,
+                )
         for part in ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"):
             self._part(part)
 
     def _part(self, part: str) -> Path:
-        folder = self.folder / part
+        folder = self.parts.get(part, self.folder / part)
+        if folder.is_file():
+            return folder
         if not folder.is_dir() or not any(folder.glob("*.json")):
             raise TrainingError(
                 f"the base model {self.name} is incomplete: {folder} is missing; it needs the folders of a "
@@ -105,15 +148,20 @@ class BaseModel:
     def fingerprint(self, *parts: str) -> str:
         """What tells these parts from any others: configs whole, weights by size and samples.
 
+        How T5 is loaded and masked counts as T5's.
+
         Hashing all of T5-XXL would take longer than encoding a dataset; fine-tuned weights differ
         nearly everywhere, so 32 samples of 64 KiB a file find them out.
         """
         digest = hashlib.sha256()
         for part in parts:
-            for path in sorted(self._part(part).rglob("*")):
+            folder = self._part(part)
+            for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
                     digest.update(f"{part}/{path.name}".encode())
                     _sample(path, digest)
+            if part == "text_encoder_2" and (self.qtype_te or self.attn_masking):
+                digest.update(f":{self.qtype_te}:{self.attn_masking}".encode())
         return digest.hexdigest()
 
     def tokenizers(self) -> Tokenizers:
@@ -144,6 +192,8 @@ class BaseModel:
         options = {"dtype": self.dtype, "use_safetensors": True}
         clip = self._load("text_encoder", lambda path: CLIPTextModel.from_pretrained(path, **options))
         t5 = self._load("text_encoder_2", lambda path: T5EncoderModel.from_pretrained(path, **options))
+        if self.qtype_te is not None:
+            self._quantise(t5, self.qtype_te, lambda name: True)
         return TextEncoders(self._place(clip), self._place(t5))
 
     def vae(self) -> AutoencoderKL:
@@ -155,28 +205,79 @@ class BaseModel:
         from diffusers import AutoencoderKL
 
         dtype = self.vae_dtype
+        if self._part("vae").is_file():
+            config = self.folder / "vae"
+            return self._place(
+                self._load("vae", lambda path: load_vae_file(Path(path), config=config, dtype=dtype))
+            )
         return self._place(
             self._load(
                 "vae", lambda path: AutoencoderKL.from_pretrained(path, dtype=dtype, use_safetensors=True)
             )
         )
 
-    def transformer(self) -> FluxTransformer2DModel:
-        """Load the transformer, frozen.
+    def transformer(self, warn: Callable[[str, str], None] | None = None) -> FluxTransformer2DModel:
+        """Load the transformer, frozen, with the LoRAs fused and quantised as the settings say.
+
+        Args:
+            warn: Called with a sentence and a code if something is off.
 
         Raises:
-            TrainingError: It cannot be loaded.
+            TrainingError: It or a LoRA cannot be loaded.
         """
         from diffusers import FluxTransformer2DModel
 
-        return self._place(
-            self._load(
+        if self._part("transformer").is_file():
+            config = self.folder / "transformer" / "config.json"
+            model = self._load(
+                "transformer",
+                lambda path: load_transformer_file(Path(path), beside=read_json(config), dtype=self.dtype),
+            )
+        else:
+            model = self._load(
                 "transformer",
                 lambda path: FluxTransformer2DModel.from_pretrained(
                     path, dtype=self.dtype, use_safetensors=True
                 ),
             )
-        )
+        for key in ("lora_path", "assistant_lora_path"):
+            if key in self.loras:
+                lora = self._side_lora(key)
+                missing = lora.check(model)
+                if missing and warn is not None:
+                    warn(
+                        f"{missing} of the {len(lora.layers)} layers in {lora.name} are not in the base "
+                        "model; the others are used",
+                        "lora_layers_missing",
+                    )
+                lora.fuse(model)
+        settings = self.settings
+        if self.qtype is not None and settings is not None:
+            layers = settings.quantize_kwargs
+            self._quantise(model, self.qtype, lambda name: matches(name, layers.include, layers.exclude))
+            if warn is not None and self.qtype != settings.qtype:
+                warn(
+                    f"this device has no {settings.qtype}: the model is kept in {self.qtype}", "qtype_changed"
+                )
+        return self._place(model)
+
+    def sampling_loras(self) -> list[tuple[SideLora, float]]:
+        """What is added to the transformer while sampling, with weights: the assistant comes off again.
+
+        Raises:
+            TrainingError: A file cannot be read.
+        """
+        weights = {"assistant_lora_path": -1.0, "inference_lora_path": 1.0}
+        return [(self._side_lora(key), weight) for key, weight in weights.items() if key in self.loras]
+
+    def _side_lora(self, key: str) -> SideLora:
+        name = getattr(self.settings, key, None) or key
+        return read_side_lora(self.loras[key], f"model.{key} ({name})")
+
+    def _quantise(self, model: Any, qtype: QType, chosen: Callable[[str], bool]) -> None:
+        model.requires_grad_(False)
+        on_cpu = self.settings is not None and self.settings.low_vram
+        quantise_model(model, qtype, chosen, self.device, on_cpu=on_cpu)
 
     def _place(self, model: T) -> T:
         module: Any = model
@@ -189,7 +290,7 @@ class BaseModel:
         path = self._part(part)
         try:
             return load(str(path))
-        except (torch.OutOfMemoryError, MemoryError):
+        except (torch.OutOfMemoryError, MemoryError, TrainingError):
             raise
         except Exception as error:  # damaged files surface as nearly anything
             why = (str(error).strip() or type(error).__name__).splitlines()[0]

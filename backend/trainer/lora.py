@@ -1,9 +1,10 @@
-"""Attaching a LoRA to the transformer, and reading its weights back."""
+"""Attaching an adapter (LoRA, DoRA, LoKr) to the transformer, and reading its weights back."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ADAPTER = "default"
 PREFIX = "transformer"
+
+_LOKR = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
 
 
 def select_modules(transformer: nn.Module, network: NetworkConfig) -> list[str]:
@@ -53,29 +56,26 @@ def _contains_any(name: str, parts: list[str]) -> bool:
     return any(part in full or part in dollars for part in parts)
 
 
-class _ComputeDtypeLinear(nn.Linear):
-    """A linear layer with float32 parameters that computes in the number format of its input.
-
-    The optimizer needs float32 to add up small updates; the arithmetic beside a bfloat16 model does
-    not, and runs several times faster without it.
-    """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - nn.Linear's name
-        return nn.functional.linear(input, self.weight.to(input.dtype))
-
-
 class Lora:
     """The adapter on a transformer.
 
     Attributes:
+        kind: ``lora``, ``dora`` or ``lokr``.
         parameters: Trainable float32 parameters by name: ``<module>.lora_A.weight`` ``[rank, in]`` and
-            ``<module>.lora_B.weight`` ``[out, rank]``.
+            ``<module>.lora_B.weight`` ``[out, rank]``; DoRA has ``<module>.lora_magnitude_vector``
+            ``[out]`` too, LoKr has ``<module>.lokr_w1`` and ``<module>.lokr_w2`` instead (or their
+            low-rank factors, ``_a`` and ``_b``).
+        layers: peft's layers by module name.
         rank: r.
         scale: Factor on the adapter's output.
     """
 
-    def __init__(self, parameters: dict[str, nn.Parameter], network: NetworkConfig) -> None:
+    def __init__(
+        self, parameters: dict[str, nn.Parameter], layers: dict[str, Any], network: NetworkConfig
+    ) -> None:
+        self.kind: str = network.type
         self.parameters = parameters
+        self.layers = layers
         self.rank = network.rank
         self.scale = network.scale
 
@@ -83,22 +83,72 @@ class Lora:
         """A copy of all weights on the CPU."""
         return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
 
+    def fits(self, weights: Mapping[str, torch.Tensor]) -> bool:
+        """Whether ``weights`` have the names and shapes of this adapter's."""
+        mine = {name: parameter.shape for name, parameter in self.parameters.items()}
+        return mine == {name: tensor.shape for name, tensor in weights.items()}
+
     @torch.no_grad()
     def load(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Take over weights saved by :meth:`state`.
 
         Raises:
-            TrainingError: They belong to another rank or other layers.
+            TrainingError: They belong to another kind of network, another rank or other layers.
         """
-        mine = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
-        if mine != {name: tuple(tensor.shape) for name, tensor in weights.items()}:
+        if not self.fits(weights):
             raise TrainingError(
-                "the saved state belongs to another network (rank or layers differ): undo the change of "
+                "the saved state belongs to another network (type or layers differ): undo the change of "
                 "network in the config, or start a new run",
                 "state_mismatch",
             )
         for name, parameter in self.parameters.items():
             parameter.copy_(weights[name])
+
+    def scaled(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights with :attr:`scale` multiplied in, so that their readers need to know of none."""
+        if self.scale == 1.0:
+            return dict(weights)
+        ends = ("lora_B.weight", "lokr_w1", "lokr_w1_a")
+        return {name: w * self.scale if name.endswith(ends) else w for name, w in weights.items()}
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """While active, the transformer is the base model."""
+        for layer in self.layers.values():
+            layer._disable_adapters = True  # the public switch also turns gradients off and on
+        try:
+            yield
+        finally:
+            for layer in self.layers.values():
+                layer._disable_adapters = False
+
+    @contextlib.contextmanager
+    def strength(self, weight: float) -> Iterator[None]:
+        """While active, the adapter's output is multiplied by ``weight`` as well."""
+        if weight == 1.0:
+            yield
+            return
+        for layer in self.layers.values():
+            layer.scaling[ADAPTER] = self.scale * weight
+        try:
+            yield
+        finally:
+            for layer in self.layers.values():
+                layer.scaling[ADAPTER] = self.scale
+
+
+def network_warnings(network: NetworkConfig) -> list[str]:
+    """A sentence for each setting that the network's type has no use for."""
+    if network.type == "lora":
+        return []
+    extra = network.network_kwargs
+    unused = {"network.dropout": network.dropout}
+    if network.type == "dora":
+        unused["network.network_kwargs.rank_dropout"] = extra.rank_dropout
+        unused["network.network_kwargs.module_dropout"] = extra.module_dropout
+    return [
+        f"{key} has no effect with network.type: {network.type}" for key, value in unused.items() if value
+    ]
 
 
 def attach_lora(
@@ -107,49 +157,118 @@ def attach_lora(
     """Freeze the transformer and put an adapter on its chosen layers.
 
     A is drawn as LoRA's authors do (Kaiming uniform, a = sqrt 5), B is zero: the model is unchanged at
-    first. The draws are made on the CPU, so they are the same on every device.
+    first. LoKr's first factor is drawn the same way, the second is zero (or its last part), as in
+    LyCORIS. The draws are made on the CPU, so they are the same on every device.
 
     Raises:
         TrainingError: No layer is chosen.
     """
-    from peft import LoraConfig
-
     names = select_modules(transformer, network)
     transformer.requires_grad_(False)
-    transformer.add_adapter(
-        LoraConfig(
-            r=network.rank,
-            lora_alpha=network.rank * network.scale,
-            lora_dropout=network.dropout or 0.0,
-            target_modules=names,
-            init_lora_weights=False,
-        ),
-        adapter_name=ADAPTER,
-    )
-    parameters: dict[str, nn.Parameter] = {}
+    transformer.add_adapter(_peft_config(network, names), adapter_name=ADAPTER)
     modules: dict[str, Any] = dict(transformer.named_modules())
-    for name in names:
-        layer = modules[name]
-        for kind in ("lora_A", "lora_B"):
-            linear = getattr(layer, kind)[ADAPTER]
-            linear.__class__ = _ComputeDtypeLinear
-            linear.to(torch.float32)
-            parameters[f"{name}.{kind}.weight"] = linear.weight
-        layer.cast_input_dtype_enabled = False
-        _initialise(layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, generator)
-    trainable = sum(parameter.requires_grad for parameter in transformer.parameters())
-    if trainable != len(parameters):  # peft matches by suffix: it must have matched what was asked
-        raise TrainingError(
-            f"the adapter landed on {trainable // 2} layers instead of {len(names)}", "internal"
+    layers = {name: modules[name] for name in names}
+    parameters: dict[str, nn.Parameter] = {}
+    for name, layer in layers.items():
+        own = (
+            _prepare_lokr(layer, generator)
+            if network.type == "lokr"
+            else _prepare_lora(layer, network, generator)
         )
-    return Lora(parameters, network)
+        parameters |= {f"{name}.{key}": parameter for key, parameter in own.items()}
+    trainable = {id(parameter) for parameter in transformer.parameters() if parameter.requires_grad}
+    if trainable != {id(parameter) for parameter in parameters.values()}:  # peft matches by suffix
+        raise TrainingError(f"the adapter landed on other layers than the {len(names)} chosen", "internal")
+    return Lora(parameters, layers, network)
+
+
+def _peft_config(network: NetworkConfig, names: list[str]) -> Any:
+    from peft import LoKrConfig, LoraConfig
+
+    rank, alpha = network.rank, network.rank * network.scale
+    if network.type == "lokr":
+        full = network.lokr_full_rank
+        whole = 1 << 30  # larger than any layer: no factor is split
+        return LoKrConfig(
+            r=whole if full else rank,
+            alpha=whole * network.scale if full else alpha,
+            decompose_factor=network.lokr_factor,
+            target_modules=names,
+            rank_dropout=network.network_kwargs.rank_dropout or 0.0,
+            module_dropout=network.network_kwargs.module_dropout or 0.0,
+        )
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        use_dora=network.type == "dora",
+        target_modules=names,
+        init_lora_weights=False,
+    )
+
+
+def _prepare_lora(layer: Any, network: NetworkConfig, generator: torch.Generator) -> dict[str, nn.Parameter]:
+    from backend.trainer.adapter_layers import ComputeDtypeLinear, PreciseMagnitude, RankLinear
+
+    a, b = layer.lora_A[ADAPTER], layer.lora_B[ADAPTER]
+    a.__class__, b.__class__ = RankLinear, ComputeDtypeLinear
+    if network.type == "lora":  # DoRA looks at A itself, which must not be dropped there
+        a.dropout = network.dropout or 0.0
+        a.rank_dropout = network.network_kwargs.rank_dropout or 0.0
+        a.module_dropout = network.network_kwargs.module_dropout or 0.0
+    a.to(torch.float32)
+    b.to(torch.float32)
+    layer.cast_input_dtype_enabled = False
+    parameters: dict[str, nn.Parameter] = {"lora_A.weight": a.weight, "lora_B.weight": b.weight}
+    _draw(a.weight, generator)
+    _zero(b.weight)
+    if network.type == "dora":
+        magnitude = layer.lora_magnitude_vector[ADAPTER]
+        magnitude.__class__ = PreciseMagnitude
+        magnitude.to(torch.float32)
+        parameters["lora_magnitude_vector"] = magnitude.weight
+        if magnitude.weight.device.type != "meta":
+            with torch.no_grad():  # B was random when peft measured it
+                magnitude.weight.copy_(base_weight(layer).float().norm(dim=1))
+    return parameters
+
+
+def _prepare_lokr(layer: Any, generator: torch.Generator) -> dict[str, nn.Parameter]:
+    from backend.trainer.adapter_layers import KroneckerLinear
+
+    layer.__class__ = KroneckerLinear
+    parameters: dict[str, nn.Parameter] = {}
+    for key in _LOKR:
+        held = getattr(layer, key)
+        if ADAPTER not in held:
+            continue
+        parameter = held[ADAPTER]
+        parameter.data = parameter.data.to(torch.float32)
+        parameters[key] = parameter
+        if key in ("lokr_w2", "lokr_w2_b"):
+            _zero(parameter)
+        else:
+            _draw(parameter, generator)
+    return parameters
+
+
+def base_weight(layer: Any) -> torch.Tensor:
+    """The frozen weight ``[out, in]`` under an adapter, whatever format it is kept in."""
+    from peft.utils.integrations import dequantize_module_weight
+
+    weight: torch.Tensor = dequantize_module_weight(layer.get_base_layer())
+    return weight.detach()
 
 
 @torch.no_grad()
-def _initialise(a: torch.Tensor, b: torch.Tensor, generator: torch.Generator) -> None:
-    if a.device.type == "meta":
+def _draw(parameter: nn.Parameter, generator: torch.Generator) -> None:
+    if parameter.device.type == "meta":
         return
-    drawn = torch.empty(a.shape, dtype=torch.float32)
+    drawn = torch.empty(parameter.shape, dtype=torch.float32)
     nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
-    a.copy_(drawn)
-    b.zero_()
+    parameter.copy_(drawn)
+
+
+@torch.no_grad()
+def _zero(parameter: nn.Parameter) -> None:
+    if parameter.device.type != "meta":
+        parameter.zero_()

@@ -9,19 +9,53 @@ from typing import Any
 
 import torch
 
-from backend.trainer.errors import TrainingError
+from backend.trainer.automagic import Automagic
+from backend.trainer.errors import INSTALL_HINT, TrainingError
 from backend.trainer.report import Reporter
 from config.schema import TrainConfig
 
 ADAM_EPS = 1e-6  # ai-toolkit's for all of Adam's kin; torch's own is 1e-8
 
-_EIGHT_BIT = {"adamw8bit": ("adamw", "AdamW8bit"), "adam8bit": ("adam", "Adam8bit")}
+_EIGHT_BIT = {
+    "adamw8bit": ("adamw", "AdamW8bit"),
+    "adam8bit": ("adam", "Adam8bit"),
+    "adamw8": ("adamw", "AdamW8bit"),
+    "adam8": ("adam", "Adam8bit"),
+    "lion8bit": ("lion", "Lion8bit"),
+    "ademamix8bit": ("ademamix", "AdEMAMix8bit"),
+}
+_SAME_AS = {
+    "prodigy8bit": ("prodigy", "keeps its state in 32 bits here; the numbers are prodigy's"),
+    "automagic2": ("automagic", "is trained as automagic"),
+    "automagic3": ("automagic", "is trained as automagic"),
+}
 _TORCH: dict[str, type[torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
     "adagrad": torch.optim.Adagrad,
     "sgd": torch.optim.SGD,
+    "automagic": Automagic,
 }
+_PYTORCH_OPTIMIZER = {  # the library's class names
+    "lion": "Lion",
+    "ademamix": "AdEMAMix",
+    "prodigy": "Prodigy",
+    "dadaptation": "DAdaptAdam",
+    "dadaptadam": "DAdaptAdam",
+    "dadaptlion": "DAdaptLion",
+}
+# They find the step size themselves; lr is a factor on it.
+_SELF_TUNING = ("prodigy", "prodigy8bit", "dadaptation", "dadaptadam", "dadaptlion")
+_LIBRARY = "pytorch-optimizer"
+
+
+def effective_lr(train: TrainConfig) -> float:
+    """The learning rate that the optimizer gets.
+
+    Optimizers that find the step size themselves (Prodigy, D-Adaptation) take a factor of about 1; a
+    value below 0.1 is one meant for another optimizer and becomes 1, as in ai-toolkit.
+    """
+    return 1.0 if train.optimizer in _SELF_TUNING and train.lr < 0.1 else train.lr
 
 
 def choose_optimizer(
@@ -33,7 +67,8 @@ def choose_optimizer(
     warning.
 
     Raises:
-        TrainingError: ``optimizer_params`` has an argument that the optimizer does not take.
+        TrainingError: ``optimizer_params`` has an argument that the optimizer does not take, or its
+            library is not installed.
     """
     name: str = train.optimizer
     kind: type[torch.optim.Optimizer] | None = None
@@ -46,9 +81,36 @@ def choose_optimizer(
                 "optimizer_fallback",
             )
             name = plain
-    kind = kind or _TORCH[name]
+    elif name in _SAME_AS:
+        name, sentence = _SAME_AS[name]
+        report.warning(f"optimizer {train.optimizer} {sentence}", "optimizer_fallback")
+    if effective_lr(train) != train.lr:
+        report.line(f"optimizer {train.optimizer} finds the step size itself: lr {train.lr:g} becomes 1")
+    kind = kind or _class_of(name)
     where = f"train.optimizer_params of {train.optimizer}"
-    _check_arguments(train.optimizer_params, _without(kind, "params", "lr"), where)
+    _check_arguments(train.optimizer_params, _without(kind, *_NOT_FOR_USERS), where)
+    return kind
+
+
+_NOT_FOR_USERS = ("params", "lr", "kwargs", "relative_step", "scale_parameter", "warmup_init")
+
+
+def _class_of(name: str) -> type[torch.optim.Optimizer]:
+    if name in _TORCH:
+        return _TORCH[name]
+    if name == "adafactor":
+        from transformers import Adafactor
+
+        adafactor: type[torch.optim.Optimizer] = Adafactor
+        return adafactor
+    try:
+        import pytorch_optimizer
+    except ImportError:
+        raise TrainingError(
+            f"train.optimizer {name} needs the library {_LIBRARY}, which is not installed: {INSTALL_HINT}",
+            "missing_train_extra",
+        ) from None
+    kind: type[torch.optim.Optimizer] = getattr(pytorch_optimizer, _PYTORCH_OPTIMIZER[name])
     return kind
 
 
@@ -64,17 +126,32 @@ def build_optimizer(
         TrainingError: A value in ``optimizer_params`` is impossible.
     """
     arguments = {key: _tuples(value) for key, value in train.optimizer_params.items()}
-    arguments["lr"] = train.lr
-    if "eps" in inspect.signature(kind).parameters and kind is not torch.optim.Adagrad:
+    arguments["lr"] = effective_lr(train)
+    if _is_adams_kin(kind):
         arguments.setdefault("eps", ADAM_EPS)
     if kind in (torch.optim.AdamW, torch.optim.Adam) and device.type == "cuda":
         arguments.setdefault("fused", True)
+    if train.optimizer == "adafactor":  # else it would choose a learning rate itself
+        arguments |= {"relative_step": False, "scale_parameter": False, "warmup_init": False}
     try:
         return kind(parameters, **arguments)
     except (TypeError, ValueError) as error:
         raise TrainingError(
             f"train.optimizer_params do not suit {train.optimizer}: {error}", "bad_config", bad_input=True
         ) from error
+
+
+def _is_adams_kin(kind: type[torch.optim.Optimizer]) -> bool:
+    return kind.__name__.removesuffix("8bit") in ("AdamW", "Adam", "AdEMAMix", "Prodigy", "DAdaptAdam")
+
+
+def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What the config set in each parameter group: the arguments of its class, without what it learned.
+
+    Prodigy keeps its estimate of the step size beside them, which a resume must not reset.
+    """
+    names = inspect.signature(type(optimizer)).parameters.keys() - {"params"}
+    return [{k: v for k, v in group.items() if k in names} for group in optimizer.param_groups]
 
 
 def _bitsandbytes(name: str, device: torch.device) -> type[torch.optim.Optimizer] | None:
@@ -106,18 +183,22 @@ def _check_arguments(given: Mapping[str, Any], taker: Callable[..., Any], where:
 class Schedule:
     """Sets the optimizer's learning rate; a pure function of the updates done, so a resume needs no state.
 
+    Attributes:
+        scale: Factor on all of it: a run that went back after a bad loss goes on at half the rate.
+
     Raises:
         TrainingError: ``lr_scheduler_params`` has an argument that the schedule does not take.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, train: TrainConfig) -> None:
         self._optimizer = optimizer
-        self._lr = train.lr
+        self._lr = effective_lr(train)
         self._factor = schedule_factor(train)
+        self.scale = 1.0
 
     def apply(self, done: int) -> float:
         """Set and return the learning rate of the update after ``done`` updates."""
-        lr = self._lr * self._factor(done)
+        lr = self._lr * self._factor(done) * self.scale
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         return lr
@@ -144,7 +225,7 @@ def schedule_factor(train: TrainConfig) -> Callable[[int], float]:
             "bad_config",
             bad_input=True,
         )
-    factor: Callable[[int], float] = shape(steps=train.steps, lr=train.lr, **given)
+    factor: Callable[[int], float] = shape(steps=train.steps, lr=effective_lr(train), **given)
     return factor
 
 
@@ -225,6 +306,12 @@ def _cosine_with_restarts(
     return factor
 
 
+def _step(*, steps: int, lr: float, step_size: int = 0, gamma: float = 0.1) -> Callable[[int], float]:
+    """Times ``gamma`` every ``step_size`` updates (torch's StepLR); a third of the run if not given."""
+    size = int(step_size) or max(1, math.ceil(steps / 3))
+    return lambda done: float(gamma ** (done // size))
+
+
 def _warmup(done: int, length: int) -> float:
     return min(1.0, (done + 1) / length) if length > 0 else 1.0
 
@@ -243,4 +330,5 @@ _SHAPES: dict[str, Callable[..., Callable[[int], float]]] = {
     "linear": _linear,
     "cosine": _cosine,
     "cosine_with_restarts": _cosine_with_restarts,
+    "step": _step,
 }

@@ -1,9 +1,9 @@
-"""In which order the data is trained: shuffled epochs of single-bucket batches."""
+"""In which order the data is trained: shuffled epochs of batches that fit together."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from backend.trainer.buckets import Bucket
 from backend.trainer.rng import derive_seed
+from backend.trainer.texts import Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,73 +21,103 @@ class Sample:
     Attributes:
         bucket: Its shape in pixels.
         latent: Cache key of its latent.
-        text: Cache key of its caption's embeddings.
-        dropped: Cache key used instead when the caption is dropped.
+        texts: Cache keys of its texts; it takes them in turn.
+        dropped: Cache keys used instead when the caption is dropped.
         dropout: Probability of that.
+        mask: Cache key of its mask; None if all of it counts.
+        slack: Columns and rows by which its latent is larger than the bucket; the crop is drawn anew
+            every epoch.
+        turn: With which of its texts it begins; copies of a picture begin with different ones.
+        turns: How many copies take turns, that is how far on it is in the next epoch.
+        network_weight: The adapter's strength while it trains.
+        loss_multiplier: Factor on its loss.
+        is_reg: Whether it belongs to a regularisation set.
+        prior_reg: Whether it teaches what the base model predicts.
     """
 
     bucket: Bucket
     latent: str
-    text: str
-    dropped: str | None = None
+    texts: tuple[Texts, ...]
+    dropped: Texts | None = None
     dropout: float = 0.0
+    mask: str | None = None
+    slack: tuple[int, int] = (0, 0)
+    turn: int = 0
+    turns: int = 1
+    network_weight: float = 1.0
+    loss_multiplier: float = 1.0
+    is_reg: bool = False
+    prior_reg: bool = False
+
+    @property
+    def kind(self) -> tuple[Bucket, float, bool, bool]:
+        """What all samples of a batch share."""
+        preserves = self.texts[0].preserved is not None
+        return self.bucket, self.network_weight, self.prior_reg, preserves
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A sample as it is trained in one epoch.
+
+    Attributes:
+        sample: The sample.
+        texts: Cache keys of the texts whose turn it is.
+        left: First column of the crop on the latent grid.
+        top: First row.
+    """
+
+    sample: Sample
+    texts: Texts
+    left: int = 0
+    top: int = 0
 
 
 class DataOrder:
-    """Batches without end: each epoch shuffles the samples, then groups them by bucket.
+    """Batches without end, and where in them a run is.
 
-    An epoch's order depends on the seed and the epoch's number alone, so a position is two numbers.
-    A bucket whose samples do not fill its last batch repeats its first ones (as ai-toolkit does):
-    batches keep one size, and each picture is seen at least once an epoch.
+    Regularisation samples have an order of their own. It is used on even steps, except on those that
+    end with a save or a sample: as in ai-toolkit, what is saved and seen follows a step of learning.
 
     Args:
-        samples: What there is to train on; at least one.
+        samples: What there is to train on; at least one that is no regularisation.
         batch_size: Samples a batch.
         seed: The run's training seed.
+        saved_every: Steps between saves, and between samples; 0 is never.
     """
 
-    def __init__(self, samples: Sequence[Sample], batch_size: int, seed: int) -> None:
-        self._samples = tuple(samples)
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = 1
-        self._position = 0
-        self._batches = self._shuffled(1)
-        self._data = self._fingerprint()
+    def __init__(
+        self, samples: Sequence[Sample], batch_size: int, seed: int, saved_every: Iterable[int] = ()
+    ) -> None:
+        learned = [sample for sample in samples if not sample.is_reg]
+        kept = [sample for sample in samples if sample.is_reg]
+        self._learned = _Epochs(learned, batch_size, seed)
+        self._kept = _Epochs(kept, batch_size, derive_seed(seed, "regularisation")) if kept else None
+        self._saved_every = [every for every in saved_every if every]
 
     @property
     def epoch(self) -> int:
-        """Epochs begun, from 1."""
-        return self._epoch
+        """Epochs begun, from 1, of what is learned."""
+        return self._learned.epoch
 
     @property
     def batches_per_epoch(self) -> int:
-        """Batches in one epoch."""
-        return len(self._batches)
+        """Batches in one epoch of what is learned."""
+        return self._learned.batches
 
-    def next_batch(self) -> list[Sample]:
-        """The next batch: ``batch_size`` samples of one bucket."""
-        if self._position == len(self._batches):
-            self._epoch += 1
-            self._position = 0
-            self._batches = self._shuffled(self._epoch)
-        batch = self._batches[self._position]
-        self._position += 1
-        return [self._samples[index] for index in batch]
+    def next_batch(self, step: int = 1) -> list[Draw]:
+        """The next batch for the update of number ``step`` (from 1)."""
+        if self._kept is not None and self._is_for_regularisation(step):
+            return self._kept.next_batch()
+        return self._learned.next_batch()
 
-    def _shuffled(self, epoch: int) -> list[list[int]]:
-        generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
-        by_bucket: dict[Bucket, list[int]] = {}
-        for index in torch.randperm(len(self._samples), generator=generator).tolist():
-            by_bucket.setdefault(self._samples[index].bucket, []).append(index)
-        batches = [
-            batch for bucket in sorted(by_bucket) for batch in _full(by_bucket[bucket], self._batch_size)
-        ]
-        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+    def _is_for_regularisation(self, step: int) -> bool:
+        return step % 2 == 0 and all(step % every for every in self._saved_every)
 
     def state(self) -> dict[str, Any]:
         """The position, and what it is a position in."""
-        return {"epoch": self._epoch, "position": self._position, "data": self._data}
+        kept = self._kept.state() if self._kept is not None else None
+        return self._learned.state() | {"regularisation": kept}
 
     def load(self, state: dict[str, Any]) -> bool:
         """Go on from a saved position.
@@ -94,16 +125,80 @@ class DataOrder:
         Returns:
             False if the data or the batch size changed since: the next epoch begins instead.
         """
+        same = self._learned.load(state)
+        kept = state.get("regularisation")
+        if self._kept is not None and kept is not None:
+            return self._kept.load(kept) and same
+        return same and self._kept is None and kept is None
+
+
+class _Epochs:
+    """The batches of one set: each epoch shuffles the samples, then groups those of a kind.
+
+    An epoch's order depends on the seed and the epoch's number alone, so a position is two numbers.
+    A kind whose samples do not fill its last batch repeats its first ones (as ai-toolkit does):
+    batches keep one size, and each picture is seen at least once an epoch.
+    """
+
+    def __init__(self, samples: Sequence[Sample], batch_size: int, seed: int) -> None:
+        self._samples = tuple(samples)
+        self._batch_size = batch_size
+        self._seed = seed
+        self.epoch = 1
+        self._position = 0
+        self._batches = self._shuffled(1)
+        self._data = self._fingerprint()
+
+    @property
+    def batches(self) -> int:
+        return len(self._batches)
+
+    def next_batch(self) -> list[Draw]:
+        if self._position == len(self._batches):
+            self.epoch += 1
+            self._position = 0
+            self._batches = self._shuffled(self.epoch)
+        batch = self._batches[self._position]
+        self._position += 1
+        return [self._draw(index) for index in batch]
+
+    def _draw(self, index: int) -> Draw:
+        sample = self._samples[index]
+        texts = sample.texts[(sample.turn + (self.epoch - 1) * sample.turns) % len(sample.texts)]
+        columns, rows = sample.slack
+        if not columns and not rows:
+            return Draw(sample, texts)
+        place = derive_seed(self._seed, "crop", self.epoch, index)
+        rest, left = divmod(place, columns + 1)
+        return Draw(sample, texts, left, rest % (rows + 1))
+
+    def _shuffled(self, epoch: int) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "order", epoch))
+        by_kind: dict[tuple[Bucket, float, bool, bool], list[int]] = {}
+        for index in torch.randperm(len(self._samples), generator=generator).tolist():
+            by_kind.setdefault(self._samples[index].kind, []).append(index)
+        batches = [batch for kind in sorted(by_kind) for batch in _full(by_kind[kind], self._batch_size)]
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "position": self._position, "data": self._data}
+
+    def load(self, state: dict[str, Any]) -> bool:
         same = bool(state["data"] == self._data)
-        self._epoch = int(state["epoch"]) + (not same)
-        self._batches = self._shuffled(self._epoch)
+        self.epoch = int(state["epoch"]) + (not same)
+        self._batches = self._shuffled(self.epoch)
         self._position = int(state["position"]) if same else 0
         return same
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self._batch_size} {self._seed}".encode())
         for sample in self._samples:
-            digest.update(f"|{sample}".encode())
+            # Not all its texts: a run that is given more steps may use more of a caption's variants.
+            digest.update(
+                f"|{sample.bucket} {sample.latent} {sample.texts[0]} {sample.dropped} {sample.dropout} "
+                f"{sample.mask} {sample.slack} {sample.network_weight} {sample.loss_multiplier} "
+                f"{sample.prior_reg}".encode()
+            )
         return digest.hexdigest()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from backend.trainer.buckets import Bucket, cover_size
 
@@ -14,16 +15,67 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+CELL = 8  # pixels along a side of what one latent value stands for
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+
+Flip = Literal["", "x", "y", "xy"]
+"""How a copy of a picture is mirrored: left to right (x), top to bottom (y), both or not at all."""
 
 
 class PictureError(Exception):
     """A picture cannot be used; the message says why, without the path."""
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels after EXIF rotation, from the header alone.
+class Header(NamedTuple):
+    """What a picture's header says: size in pixels after EXIF rotation, and frames if it is animated."""
+
+    width: int
+    height: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a picture is brought into shape: scaled to cover the bucket, mirrored, cropped.
+
+    Attributes:
+        bucket: The shape in which it is trained.
+        flip: Which copy of it.
+        whole: Keep all that lies over the bucket's edge, in whole latent cells; training then crops at a
+            random place. Else the middle is cut out.
+    """
+
+    bucket: Bucket
+    flip: Flip = ""
+    whole: bool = False
+
+    def kept(self, width: int, height: int) -> tuple[int, int]:
+        """Size in pixels of what is kept of a picture of ``width`` x ``height``."""
+        if not self.whole:
+            return self.bucket
+        covering = cover_size(width, height, self.bucket)
+        return covering[0] // CELL * CELL, covering[1] // CELL * CELL
+
+    def apply(self, image: Image, size: tuple[int, int] | None = None) -> Image:
+        """The framed picture (resized bicubically); ``size`` is the picture's for its mask, else its own."""
+        from PIL import Image as Pillow
+
+        size = size or image.size
+        covering = cover_size(*size, self.bucket)
+        if image.size != covering:
+            image = image.resize(covering, Pillow.Resampling.BICUBIC)
+        if "x" in self.flip:
+            image = image.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
+        if "y" in self.flip:
+            image = image.transpose(Pillow.Transpose.FLIP_TOP_BOTTOM)
+        width, height = self.kept(*size)
+        left, top = (covering[0] - width) // 2, (covering[1] - height) // 2
+        return image.crop((left, top, left + width, top + height))
+
+
+def picture_header(path: Path) -> Header:
+    """Read a picture's header alone.
 
     Raises:
         PictureError: It is no picture, or cannot be read.
@@ -36,9 +88,21 @@ def picture_size(path: Path) -> tuple[int, int]:
             # Without EXIF ahead of its pixels, Pillow would decode a whole PNG to look behind them.
             look = image.format != "PNG" or "exif" in image.info
             sideways = look and image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
+            # A camera's MPO holds the same view twice: no animation.
+            frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
     except Exception as error:  # decoders of damaged files raise nearly anything
         raise PictureError(_why(error)) from None
-    return (height, width) if sideways else (width, height)
+    return Header(height, width, frames) if sideways else Header(width, height, frames)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels after EXIF rotation, from the header alone.
+
+    Raises:
+        PictureError: It is no picture, or cannot be read.
+    """
+    header = picture_header(path)
+    return header.width, header.height
 
 
 def file_hash(path: Path) -> str:
@@ -55,19 +119,34 @@ def file_hash(path: Path) -> str:
 
 
 def open_picture(path: Path) -> Image:
-    """The whole picture in memory, upright (EXIF) and RGB.
+    """The whole picture in memory, upright (EXIF) and RGB; of an animation the first frame.
+
+    Transparency is dropped without a background, as ai-toolkit does: what colour lies under it shows.
 
     Raises:
         PictureError: It is damaged, truncated or unreasonably large.
     """
-    from PIL import Image, ImageOps
+    upright = _decoded(path)
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
 
-    try:
-        with _quietly(), Image.open(path) as file:
-            upright: Image.Image = ImageOps.exif_transpose(file).convert("RGB")
-    except Exception as error:
-        raise PictureError(_why(error)) from None
-    return upright
+
+def open_grey(path: Path) -> Image:
+    """The whole picture in memory, upright (EXIF), as 8-bit brightness (Pillow's ``L``).
+
+    Raises:
+        PictureError: It is damaged, truncated or unreasonably large.
+    """
+    return _decoded(path).convert("L")
+
+
+def open_alpha(path: Path) -> Image | None:
+    """The picture's opacity (``L``, 255 is opaque), upright; None if it has no transparency.
+
+    Raises:
+        PictureError: It is damaged, truncated or unreasonably large.
+    """
+    image = _decoded(path)
+    return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
 
 
 def pixels_of(image: Image, bucket: Bucket) -> torch.Tensor:
@@ -76,17 +155,40 @@ def pixels_of(image: Image, bucket: Bucket) -> torch.Tensor:
     Returns:
         float32 tensor ``[3, bucket.height, bucket.width]`` in -1..1.
     """
+    return framed_pixels(image, Framing(bucket))
+
+
+def framed_pixels(image: Image, framing: Framing) -> torch.Tensor:
+    """The pixels of a framed RGB picture: float32 ``[3, height, width]`` in -1..1."""
     import numpy as np
     import torch
+
+    values = torch.from_numpy(np.array(framing.apply(image), dtype=np.uint8))
+    return values.permute(2, 0, 1).to(torch.float32).div_(127.5).sub_(1.0).contiguous()
+
+
+def _decoded(path: Path) -> Image:
+    """The picture in memory, upright, in its own mode; 16-bit greys come down to 8."""
+    from PIL import Image, ImageOps
+
+    try:
+        with _quietly(), Image.open(path) as file:
+            upright: Image.Image = ImageOps.exif_transpose(file)
+            upright.load()
+            if upright.mode == "I" or upright.mode.startswith("I;16"):
+                return _eight_bits(upright)
+            return upright
+    except Exception as error:
+        raise PictureError(_why(error)) from None
+
+
+def _eight_bits(image: Image) -> Image:
+    """The upper 8 of 16 bits: Pillow's own conversion would clip all above 255 to white."""
+    import numpy as np
     from PIL import Image as Pillow
 
-    size = cover_size(*image.size, bucket)
-    if image.size != size:
-        image = image.resize(size, Pillow.Resampling.BICUBIC)
-    left, top = (size[0] - bucket.width) // 2, (size[1] - bucket.height) // 2
-    fitted = image.crop((left, top, left + bucket.width, top + bucket.height))
-    values = torch.from_numpy(np.array(fitted, dtype=np.uint8))
-    return values.permute(2, 0, 1).to(torch.float32).div_(127.5).sub_(1.0).contiguous()
+    values = np.asarray(image).astype(np.int64)
+    return Pillow.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
 
 
 def _quietly() -> warnings.catch_warnings[None]:

@@ -6,11 +6,14 @@ must not lose anything (checkpoints) find out by themselves and fail with their 
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
 import sys
 import time
 import warnings
 from collections import deque
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TextIO
 
@@ -25,6 +28,7 @@ from backend.events import (
     Status,
     StatusEvent,
     StepEvent,
+    ValidationEvent,
     WarningEvent,
 )
 from backend.runs.stream import EventWriter
@@ -54,9 +58,20 @@ class Reporter:
         self._phase_said = 0.0
         self._line_said = 0.0
         self._status: Status | None = None
+        self._attempt: AttemptEvent | None = None
+        self._listener: Callable[[Event], None] | None = None
         self.total_steps = 0
 
     # -- events ------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def told(self, listener: Callable[[Event], None]) -> Iterator[None]:
+        """While open, ``listener`` hears of steps, validations and samples; it must not raise."""
+        self._listener = listener
+        try:
+            yield
+        finally:
+            self._listener = None
 
     def emit(self, event: Event) -> None:
         """Write an event; a signal handler may call this in the middle of another call."""
@@ -94,10 +109,29 @@ class Reporter:
     def attempt(self, *, attempt: int, step: int, steps: int, device: str, versions: dict[str, str]) -> None:
         """Report which process this is and where it begins."""
         self.total_steps = steps
-        self.emit(AttemptEvent(attempt=attempt, step=step, steps=steps, device=device, versions=versions))
+        self._attempt = AttemptEvent(
+            attempt=attempt, step=step, steps=steps, device=device, versions=versions
+        )
+        self.emit(self._attempt)
         libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
         begin = f"resuming after step {step} of {steps}" if step else f"{steps} steps"
         self.line(f"attempt {attempt}: {begin} on {device} ({libraries})")
+
+    def rewind(self, step: int) -> None:
+        """Report that the run went back to ``step`` updates without a new process."""
+        if self._attempt is not None:
+            self._attempt = dataclasses.replace(
+                self._attempt, attempt=self._attempt.attempt + 1, step=step, seq=0, t=time.time()
+            )
+            self.emit(self._attempt)
+
+    def validation(self, event: ValidationEvent, best: float, best_step: int) -> None:
+        """Report a validation loss; ``best`` is the lowest so far, taken at ``best_step``."""
+        self.emit(event)
+        if self._listener is not None:
+            self._listener(event)
+        record = "the lowest so far" if event.best else f"lowest {best:.4f} at step {best_step}"
+        self.line(f"validation loss {event.loss:.4f} at step {event.step} ({record})")
 
     def phase(self, phase: Phase, done: int = 0, total: int = 0, detail: str | None = None) -> None:
         """Report progress of a phase; its first and last report always pass, others at a sensible rate."""
@@ -113,6 +147,8 @@ class Reporter:
     def step(self, event: StepEvent) -> None:
         """Report one update."""
         self.emit(event)
+        if self._listener is not None:
+            self._listener(event)
         now = time.monotonic()
         last = event.step == self.total_steps
         if self.total_steps > _SHORT_RUN and not last and now - self._line_said < _STEP_LINE_INTERVAL:
@@ -127,6 +163,8 @@ class Reporter:
     def sample(self, event: SampleEvent) -> None:
         """Report a sampled picture."""
         self.emit(event)
+        if self._listener is not None:
+            self._listener(event)
         self.line(f"sample {event.index} at step {event.step}: {event.path}")
 
     def checkpoint(self, event: CheckpointEvent) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,13 @@ from backend.events import Phase, SampleEvent
 from backend.files import atomic_file
 from backend.runs.folder import RunFolder
 from backend.trainer.cache import TensorCache
-from backend.trainer.captions import fill_placeholders
 from backend.trainer.control import StopControl
 from backend.trainer.errors import is_disk_full
 from backend.trainer.flow import unpack
 from backend.trainer.loading import free_memory
+from backend.trainer.prompts import RANDOM_SEED, Prompt, SamplePlan
 from backend.trainer.report import Reporter
-from config.schema import ProcessConfig, SampleConfig
+from backend.trainer.side_lora import SideLora, added
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
@@ -42,35 +43,11 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "png": ("PNG", {}),
     "webp": ("WEBP", {"quality": 95}),
 }
+_BLACK = 8  # of 255: no picture is meant to have nothing lighter
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """One picture to sample.
-
-    Attributes:
-        index: Its number in the config, from 0.
-        text: The prompt, placeholders replaced.
-        seed: Of its noise.
-    """
-
-    index: int
-    text: str
-    seed: int
-
-
-def sample_prompts(process: ProcessConfig) -> list[Prompt]:
-    """What a run samples: nothing if sampling is off.
-
-    ``[trigger]`` and ``[name]`` become the trigger word; it is never prepended, as in ai-toolkit.
-    """
-    sample = process.sample
-    if process.train.disable_sampling or not sample.sample_every:
-        return []
-    return [
-        Prompt(index, fill_placeholders(text, process.trigger_word), sample.seed + index * sample.walk_seed)
-        for index, text in enumerate(sample.prompts)
-    ]
+class BadPictureError(Exception):
+    """A sample came out as nothing: not finite, or black."""
 
 
 class Sampler:
@@ -81,51 +58,73 @@ class Sampler:
     Args:
         transformer: The transformer being trained.
         vae: Gives the autoencoder.
-        prompts: What to draw.
+        plan: What to draw.
         text_keys: Cache keys of the prompts' embeddings.
         texts: The cache.
-        settings: Size, steps, guidance, file format.
         folder: Where pictures go.
+        strength: Makes a context in which the trained LoRA has another strength.
+        loras: Other LoRAs that are added while sampling, with their weights.
+
+    Attributes:
+        bad: How many pictures of the last round were black or not finite.
+        all_bad: Whether all of them were.
     """
 
     def __init__(
         self,
         transformer: FluxTransformer2DModel,
         vae: Callable[[], AutoencoderKL],
-        prompts: list[Prompt],
+        plan: SamplePlan,
         text_keys: dict[str, str],
         texts: TensorCache,
-        settings: SampleConfig,
         folder: RunFolder,
+        *,
+        strength: Callable[[float], AbstractContextManager[object]] = contextlib.nullcontext,
+        loras: Sequence[tuple[SideLora, float]] = (),
     ) -> None:
         self._transformer = transformer
         self._vae = vae
-        self._prompts = prompts
+        self._plan = plan
         self._keys = text_keys
         self._texts = texts
-        self._settings = settings
-        self._folder = folder
+        self.folder = folder
+        self._strength = strength
+        self._loras = loras
         self._pipeline: FluxPipeline | None = None
+        self.bad = 0
+        self.all_bad = False
 
-    def sample(self, step: int, report: Reporter, stop: StopControl) -> bool:
+    def sample(self, step: int, report: Reporter, stop: StopControl, *, first: bool = False) -> bool:
         """Draw all pictures for the model after ``step`` updates; ends early on a request to stop.
+
+        Args:
+            step: Updates done.
+            report: Told of pictures and failures.
+            stop: Asked between two denoising steps.
+            first: Draw what is drawn before the first step, whatever ``step`` is.
 
         Returns:
             Whether there was anything to draw.
         """
-        total = len(self._prompts)
-        if not total:
+        self.bad, self.all_bad = 0, False
+        prompts = self._plan.first if first else self._plan.prompts
+        total = len(prompts)
+        if not total or (not first and step < self._plan.start_step):
             return False
         report.phase(Phase.SAMPLING, 0, total)
-        with _training_undisturbed(self._transformer):
-            for done, prompt in enumerate(self._prompts, start=1):
+        with _training_undisturbed(self._transformer), added(self._transformer, self._loras):
+            for done, prompt in enumerate(prompts, start=1):
                 if stop.requested():
                     break
+                seed = secrets.randbelow(2**32) if prompt.seed == RANDOM_SEED else prompt.seed
                 try:
-                    image = self._draw(prompt, stop)
+                    image = self._draw(prompt, seed, stop)
                     if image is None:
                         break
                     path = self._save(image, step, prompt)
+                except BadPictureError as error:
+                    self._report_bad(prompt, str(error), report)
+                    continue
                 except Exception as error:  # a picture is never worth a training run
                     free_memory(self._transformer.device)
                     report.warning(_failure(prompt, error), "sampling_failed")
@@ -135,15 +134,26 @@ class Sampler:
                         step=step,
                         index=prompt.index,
                         prompt=prompt.text,
-                        seed=prompt.seed,
-                        path=path.relative_to(self._folder.path).as_posix(),
+                        seed=seed,
+                        path=path.relative_to(self.folder.path).as_posix(),
                     )
                 )
+                if _is_black(image):
+                    self._report_bad(prompt, "is black", report)
                 report.phase(Phase.SAMPLING, done, total)
         free_memory(self._transformer.device)
+        self.all_bad = self.bad == total
         return True
 
-    def _draw(self, prompt: Prompt, stop: StopControl) -> Image | None:
+    def _report_bad(self, prompt: Prompt, what: str, report: Reporter) -> None:
+        self.bad += 1
+        report.warning(
+            f"sample {prompt.index} {what}: the LoRA may have been ruined by too high a train.lr, or "
+            "train.dtype: float16 cannot hold the model's numbers",
+            "black_sample",
+        )
+
+    def _draw(self, prompt: Prompt, seed: int, stop: StopControl) -> Image | None:
         """The picture; None if the run was asked to stop meanwhile."""
         pipeline = self._ready()
         embeddings = self._texts[self._keys[prompt.text]]
@@ -154,27 +164,28 @@ class Sampler:
                 pipe._interrupt = True
             return values
 
-        result = pipeline(
-            prompt_embeds=embeddings["t5"][None].to(device, dtype),
-            pooled_prompt_embeds=embeddings["clip"][None].to(device, dtype),
-            width=self._settings.width,
-            height=self._settings.height,
-            num_inference_steps=self._settings.sample_steps,
-            guidance_scale=self._settings.guidance_scale,
-            generator=torch.Generator().manual_seed(prompt.seed),
-            callback_on_step_end=after_step,
-            output_type="latent",
-        )
-        return None if stop.requested() else self._decode(pipeline, result.images)
+        with self._strength(prompt.strength):
+            result = pipeline(
+                prompt_embeds=embeddings["t5"][None].to(device, dtype),
+                pooled_prompt_embeds=embeddings["clip"][None].to(device, dtype),
+                width=prompt.width,
+                height=prompt.height,
+                num_inference_steps=prompt.steps,
+                guidance_scale=prompt.guidance,
+                generator=torch.Generator().manual_seed(seed),
+                callback_on_step_end=after_step,
+                output_type="latent",
+            )
+        return None if stop.requested() else self._decode(pipeline, result.images, prompt)
 
-    def _decode(self, pipeline: FluxPipeline, tokens: torch.Tensor) -> Image:
+    def _decode(self, pipeline: FluxPipeline, tokens: torch.Tensor, prompt: Prompt) -> Image:
         vae = pipeline.vae  # its number format may differ from the transformer's (see vae_dtype)
         unit = pipeline.vae_scale_factor * 2
-        latents = unpack(tokens, self._settings.height // unit * 2, self._settings.width // unit * 2)
+        latents = unpack(tokens, prompt.height // unit * 2, prompt.width // unit * 2)
         latents = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
         pixels = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
         if not torch.isfinite(pixels).all():
-            raise ArithmeticError("its pixels are not finite numbers")
+            raise BadPictureError("has pixels that are not finite numbers")
         image: Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
         return image
 
@@ -196,12 +207,17 @@ class Sampler:
 
     def _save(self, image: Image, step: int, prompt: Prompt) -> Path:
         """Save as ai-toolkit names it: milliseconds, step, number of the prompt."""
-        kind, options = _FORMATS[self._settings.format]
-        name = f"{time.time_ns() // 1_000_000}__{step:09d}_{prompt.index}.{self._settings.format}"
-        path = self._folder.samples / name
+        kind, options = _FORMATS[prompt.format]
+        name = f"{time.time_ns() // 1_000_000}__{step:09d}_{prompt.index}.{prompt.format}"
+        path = self.folder.samples / name
         with atomic_file(path) as file:
             image.save(file, format=kind, **options)
         return path
+
+
+def _is_black(image: Image) -> bool:
+    bounds: Any = image.convert("L").getextrema()
+    return int(bounds[1]) <= _BLACK
 
 
 def _failure(prompt: Prompt, error: Exception) -> str:

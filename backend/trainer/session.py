@@ -10,6 +10,7 @@ import functools
 import secrets
 import time
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
@@ -17,26 +18,37 @@ from backend.events import Phase, Status
 from backend.files import read_json, write_json
 from backend.home import cache_dir
 from backend.runs.folder import RunFolder
+from backend.trainer.attention import set_attention
 from backend.trainer.batches import BatchMaker
 from backend.trainer.cache import RamBudget, TensorCache
 from backend.trainer.checkpoint import CheckpointStore
 from backend.trainer.control import StopControl
-from backend.trainer.dataset import Picture, read_datasets
+from backend.trainer.dataset import Picture, read_datasets, with_variants
 from backend.trainer.devices import choose_device, describe_device, prepare_device
 from backend.trainer.ema import Ema
-from backend.trainer.encode import Progress, cache_pictures, cache_texts
-from backend.trainer.hub import find_base_model
-from backend.trainer.loading import DTYPES, BaseModel, free_memory
+from backend.trainer.encode import Progress, cache_texts
+from backend.trainer.held_out import cache_held_out, hold_out
+from backend.trainer.hub import find_model
+from backend.trainer.latents import cache_pictures
+from backend.trainer.loading import DTYPES, MAX_TEXT_TOKENS, BaseModel, free_memory
 from backend.trainer.loop import TrainingLoop
-from backend.trainer.lora import attach_lora
-from backend.trainer.lora_file import LoraFacts
+from backend.trainer.lora import attach_lora, network_warnings
+from backend.trainer.lora_file import LoraFacts, count_tags
+from backend.trainer.memory import wants_checkpointing
 from backend.trainer.optimizer import Schedule, build_optimizer, choose_optimizer, schedule_factor
 from backend.trainer.order import DataOrder, Sample
+from backend.trainer.pretrained import load_pretrained
+from backend.trainer.prompts import SamplePlan, sample_plan
+from backend.trainer.proof import check_lora, keep_architecture
+from backend.trainer.publishing import publish
 from backend.trainer.report import Reporter
 from backend.trainer.rng import Randomness, derive_seed
-from backend.trainer.sampling import Prompt, Sampler, sample_prompts
+from backend.trainer.sampling import Sampler
 from backend.trainer.step import FlowModel, TrainStep
-from config.schema import RunConfig
+from backend.trainer.timesteps import NoiseLevelSampler
+from backend.trainer.trackers import Trackers
+from backend.trainer.validation import BestLoss, Validator
+from config.schema import RunConfig, ValidationConfig
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 _SEED_FILE = "seed.json"
@@ -79,7 +91,7 @@ class Session:
         """
         _quiet_libraries()
         steps = self._process.train.steps
-        device = choose_device(self._process.device)
+        device = choose_device(self._process.device, self._report)
         prepare_device(device)
         self._store.remove_leftovers()
         done = self.done = self._store.saved_step()
@@ -92,26 +104,62 @@ class Session:
         )
         if done >= steps and self._store.final.exists():
             self._report.line(f"all {steps} steps are done already; raise train.steps to go on")
+            self._finish()
             return Status.FINISHED
         self.loop = self._prepare(device)
-        if not self.loop.step and not self._process.train.skip_first_sample:
-            self.loop.draw_samples()
+        train = self._process.train
+        if train.force_first_sample or (not self.loop.step and not train.skip_first_sample):
+            self.loop.draw_samples(first=True)
         self._stop.check()
-        return self.loop.run()
+        status = self._tracked(self.loop)
+        if status is Status.FINISHED:
+            self._finish()
+        return status
+
+    def _tracked(self, loop: TrainingLoop) -> Status:
+        """Train, with the trackers that the config asks for."""
+        trackers = Trackers(self._config, self._folder, loop.step, self._report)
+        if not trackers:
+            return loop.run()
+        with self._report.told(trackers):
+            try:
+                return loop.run()
+            finally:
+                trackers.close()
+
+    def _finish(self) -> None:
+        """Prove that the LoRA file works, then upload it if that is wanted.
+
+        Raises:
+            TrainingError: The file would not work where people use it.
+        """
+        final = self._store.final
+        check_lora(final, self._folder)
+        if self._store.as_lora(final).exists():
+            check_lora(self._store.as_lora(final), self._folder)
+        publish(self._folder, self._config, final, self._report)
 
     def _prepare(self, device: torch.device) -> TrainingLoop:
         process, report, stop = self._process, self._report, self._stop
         train = process.train
         report.phase(Phase.LOADING)
         schedule_factor(train)  # complain before the long work
+        NoiseLevelSampler(train)
         optimizer_kind = choose_optimizer(train, device, report)
-        pictures = read_datasets(process.datasets, process.trigger_word, report, stop)
-        prompts = sample_prompts(process)
+        state = self._store.load_state()
+        seed = int(state["training_seed"]) if state is not None else self._seed()
+        pictures, held = hold_out(read_datasets(process, report, stop), process, seed, report)
+        pictures = with_variants(pictures, train, seed)
+        plan = sample_plan(process)
+        files = find_model(process.model, report, stop)
         base = BaseModel(
-            find_base_model(process.model.name_or_path, report, stop),
+            files.folder,
             process.model.name_or_path,
             device,
             DTYPES[train.dtype],
+            parts=files.parts,
+            loras=files.loras,
+            settings=process.model,
         )
         base.check()
 
@@ -119,26 +167,41 @@ class Session:
         texts = TensorCache(cache_dir() / "text", ram)
         latents = TensorCache(cache_dir() / "latents", ram)
         progress = Progress(report, stop)
-        keys = cache_texts(_all_texts(pictures, prompts), base, texts, progress)
+        keys = cache_texts(_all_texts([*pictures, *held], plan), base, texts, progress)
         vae = functools.cache(base.vae)
         samples = cache_pictures(pictures, base, vae, keys, latents, progress)
-        if not prompts:
+        validation_samples = cache_held_out(held, base, vae, keys, latents, progress)
+        if held:
+            report.line(f"held out for validation: {len(validation_samples)} pictures")
+        if not plan.texts:
             vae.cache_clear()
         free_memory(device)
         stop.check()
 
         report.phase(Phase.LOADING, detail="transformer")
-        transformer = base.transformer()
-        if train.gradient_checkpointing:
+        transformer = base.transformer(report.warning)
+        keep_architecture(transformer, self._folder)
+        set_attention(transformer, train.attention_backend, report.warning)
+        shapes = (sample.bucket for sample in samples)
+        if wants_checkpointing(transformer, process, shapes, MAX_TEXT_TOKENS, report):
             transformer.enable_gradient_checkpointing()
-        state = self._store.load_state()
-        seed = int(state["training_seed"]) if state is not None else self._seed()
         random = Randomness(seed, device)
         init = torch.Generator().manual_seed(derive_seed(seed, "lora"))
         lora = attach_lora(transformer, process.network, init)
+        for sentence in network_warnings(process.network):
+            report.warning(sentence, "network_setting")
+        if process.network.pretrained_lora_path is not None and state is None:
+            load_pretrained(Path(process.network.pretrained_lora_path), lora, report)
         transformer.train()
         optimizer = build_optimizer(optimizer_kind, lora.parameters.values(), train, device)
         ema = Ema(lora.parameters, train.ema_config.ema_decay) if train.ema_config.use_ema else None
+        model = FlowModel(transformer, train.cfg_scale, bypass_guidance=train.bypass_guidance_embedding)
+        validator: Validator | None = None
+        if validation_samples:
+            levels = train.validation_config or ValidationConfig()
+            validator = Validator(
+                model, transformer, validation_samples, latents, texts, levels, device, base.dtype
+            )
         loop = TrainingLoop(
             config=self._config,
             facts=self._facts(seed, pictures, samples, bool(transformer.config.guidance_embeds)),
@@ -146,30 +209,47 @@ class Session:
             ema=ema,
             optimizer=optimizer,
             train_step=TrainStep(
-                FlowModel(transformer, train.cfg_scale),
-                list(lora.parameters.values()),
+                model,
+                lora,
                 optimizer,
                 Schedule(optimizer, train),
                 ema,
                 random,
                 train,
             ),
-            order=DataOrder(samples, train.batch_size, seed),
+            order=DataOrder(samples, train.batch_size, seed, self._saved_every()),
             make_batch=BatchMaker(latents, texts, random, device, base.dtype),
             random=random,
-            sampler=Sampler(transformer, vae, prompts, keys, texts, process.sample, self._folder),
+            sampler=Sampler(
+                transformer,
+                vae,
+                plan,
+                keys,
+                texts,
+                self._folder,
+                strength=lora.strength,
+                loras=base.sampling_loras() if plan.texts else (),
+            ),
             store=self._store,
             report=report,
             stop=stop,
             device=device,
+            validator=validator,
+            best=BestLoss(train.early_stop),
         )
         if state is not None:
             loop.load(state)
         report.line(
-            f"training {len(lora.parameters) // 2} layers at rank {lora.rank} on {len(pictures)} pictures: "
+            f"training {len(lora.layers)} layers at rank {lora.rank} on {len(pictures)} pictures: "
             f"{loop.order.batches_per_epoch} batches of {train.batch_size} an epoch, seed {seed}"
         )
         return loop
+
+    def _saved_every(self) -> tuple[int, ...]:
+        """Steps between saves and between samples: such steps end with something to see."""
+        process = self._process
+        sampled = 0 if process.train.disable_sampling else process.sample.sample_every
+        return process.save.save_every, sampled
 
     def _seed(self) -> int:
         """The run's seed: the config's, or one drawn at the first start and kept in the run's folder."""
@@ -195,19 +275,20 @@ class Session:
             distilled_guidance=distilled_guidance,
             training_seed=seed,
             buckets=dict(sorted(buckets.items())),
+            tags=count_tags(
+                (picture.wording.rules.trigger or "", picture.caption)
+                for picture in pictures
+                if not picture.is_reg
+            ),
             pictures=len(pictures),
             started=record.created if record is not None else time.time(),
         )
 
 
-def _all_texts(pictures: list[Picture], prompts: list[Prompt]) -> list[str]:
+def _all_texts(pictures: list[Picture], plan: SamplePlan) -> list[str]:
     """Every text that has to be encoded, once, in the order of its first use."""
-    texts: dict[str, None] = {}
-    for picture in pictures:
-        texts[picture.text] = None
-        if picture.dropped is not None:
-            texts[picture.dropped] = None
-    texts |= {prompt.text: None for prompt in prompts}
+    texts = dict.fromkeys(text for picture in pictures for text in picture.all_texts())
+    texts |= dict.fromkeys(plan.texts)
     return list(texts)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,9 +14,10 @@ from backend.trainer import flow
 from backend.trainer.batches import Batch
 from backend.trainer.ema import Ema
 from backend.trainer.errors import TrainingError
+from backend.trainer.lora import Lora
 from backend.trainer.optimizer import Schedule
 from backend.trainer.rng import Randomness
-from backend.trainer.timesteps import draw_sigmas
+from backend.trainer.timesteps import NoiseLevelSampler
 from config.schema import TrainConfig
 
 if TYPE_CHECKING:
@@ -38,35 +39,56 @@ class FlowModel:
     Args:
         transformer: The FLUX transformer, on its device.
         guidance: Guidance value fed to a guidance-distilled model; others get none.
+        bypass_guidance: Leave what the guidance embedder says out of the conditioning, as ai-toolkit's
+            ``bypass_guidance_embedding`` does; sampling, which calls the transformer itself, keeps it.
     """
 
-    def __init__(self, transformer: FluxTransformer2DModel, guidance: float) -> None:
+    def __init__(
+        self, transformer: FluxTransformer2DModel, guidance: float, *, bypass_guidance: bool = False
+    ) -> None:
         self._transformer = transformer
         self._device: torch.device = transformer.device
         self._dtype: torch.dtype = transformer.dtype
-        self._guidance = (
-            torch.tensor([guidance], device=self._device, dtype=torch.float32)
-            if transformer.config.guidance_embeds
-            else None
-        )
+        self._guidance: torch.Tensor | None = None
+        self._silenced = False
+        if transformer.config.guidance_embeds:
+            self._guidance = torch.tensor([guidance], device=self._device, dtype=torch.float32)
+            if bypass_guidance:
+                transformer.time_text_embed.guidance_embedder.register_forward_hook(self._silence)
         self._image_ids: dict[tuple[int, int], torch.Tensor] = {}
         self._text_ids: dict[int, torch.Tensor] = {}
 
-    def velocity(self, noisy: torch.Tensor, sigmas: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Predicted velocity, in the shape of ``noisy`` ``[b, c, h, w]``, at one sigma a picture ``[b]``."""
+    def velocity(
+        self, noisy: torch.Tensor, sigmas: torch.Tensor, t5: torch.Tensor, clip: torch.Tensor
+    ) -> torch.Tensor:
+        """Predicted velocity, in the shape of ``noisy`` ``[b, c, h, w]``.
+
+        Args:
+            noisy: Latents at their noise levels.
+            sigmas: One level a picture, ``[b]``.
+            t5: Embeddings of the texts, ``[b, tokens, width]``.
+            clip: Pooled embeddings of the texts, ``[b, width]``.
+        """
         count, _, height, width = noisy.shape
         guidance = None if self._guidance is None else self._guidance.expand(count)
-        tokens = self._transformer(
-            hidden_states=flow.pack(noisy).to(self._dtype),
-            timestep=sigmas,  # the model multiplies by 1000 itself
-            guidance=guidance,
-            pooled_projections=batch.clip,
-            encoder_hidden_states=batch.t5,
-            img_ids=self._ids(height, width),
-            txt_ids=self._ids_of_text(batch.t5.shape[1]),
-            return_dict=False,
-        )[0]
+        self._silenced = True
+        try:
+            tokens = self._transformer(
+                hidden_states=flow.pack(noisy).to(self._dtype),
+                timestep=sigmas,  # the model multiplies by 1000 itself
+                guidance=guidance,
+                pooled_projections=clip,
+                encoder_hidden_states=t5,
+                img_ids=self._ids(height, width),
+                txt_ids=self._ids_of_text(t5.shape[1]),
+                return_dict=False,
+            )[0]
+        finally:
+            self._silenced = False
         return flow.unpack(tokens, height, width)
+
+    def _silence(self, module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(output) if self._silenced else output
 
     def _ids(self, height: int, width: int) -> torch.Tensor:
         ids = self._image_ids.get((height, width))
@@ -86,18 +108,25 @@ class TrainStep:
 
     Args:
         model: What predicts.
-        parameters: What is trained.
-        optimizer: Updates them.
+        lora: What is trained.
+        optimizer: Updates it.
         schedule: Sets the learning rate.
-        ema: Follows them, if wanted.
+        ema: Follows its weights, if wanted.
         random: The run's generators.
         train: The settings.
+
+    Attributes:
+        schedule: Sets the learning rate.
+        updating: Whether weights are being changed right now.
+
+    Raises:
+        TrainingError: The settings leave no noise level.
     """
 
     def __init__(
         self,
         model: FlowModel,
-        parameters: Sequence[nn.Parameter],
+        lora: Lora,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
         ema: Ema | None,
@@ -105,12 +134,14 @@ class TrainStep:
         train: TrainConfig,
     ) -> None:
         self._model = model
-        self._parameters = list(parameters)
+        self._lora = lora
+        self._parameters = list(lora.parameters.values())
         self._optimizer = optimizer
-        self._schedule = schedule
+        self.schedule = schedule
         self._ema = ema
         self._random = random
         self._train = train
+        self._levels = NoiseLevelSampler(train)
         self.updating = False
 
     def __call__(self, done: int, batches: Sequence[Batch]) -> StepResult:
@@ -122,22 +153,20 @@ class TrainStep:
         Raises:
             TrainingError: The loss or the gradient is not finite.
         """
-        lr = self._schedule.apply(done)
+        lr = self.schedule.apply(done)
         total = torch.zeros((), device=batches[0].latents.device)
         for batch in batches:
-            loss = self.loss(batch) / len(batches)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+            with self._lora.strength(batch.network_weight):  # the backward pass may compute forward again
+                for part in self.losses(batch):
+                    loss = part / len(batches)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    total += loss.detach()
         norm = self._clip()
         loss_value, norm_value = torch.stack((total, norm.to(total.device))).tolist()  # the only wait
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
             self._optimizer.zero_grad(set_to_none=True)
             what = "loss" if not math.isfinite(loss_value) else "gradient"
-            raise TrainingError(
-                f"the {what} of step {done + 1} is not a finite number; the last checkpoint is kept. Resume "
-                "it with a lower train.lr (or train.dtype: bfloat16 instead of float16)",
-                "nan_loss",
-            )
+            raise TrainingError(f"the {what} of step {done + 1} is not a finite number", "nan_loss")
         self.updating = True
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -146,22 +175,87 @@ class TrainStep:
         self.updating = False
         return StepResult(loss_value, norm_value, lr)
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """The flow-matching loss of a batch at fresh noise and noise levels: a scalar with gradient."""
+    def losses(self, batch: Batch) -> Iterator[torch.Tensor]:
+        """The parts of a batch's loss at fresh noise and noise levels: scalars with gradient.
+
+        Each can be sent backwards before the next is computed, so that one forward pass at a time has
+        to be kept.
+        """
         latents = batch.latents.float()
         count, _, height, width = latents.shape
         noise = flow.draw_noise(latents, self._train.noise_offset, self._random.noise)
-        sigmas = draw_sigmas(
-            self._train.timestep_type, count, (height // 2) * (width // 2), self._random.sigma
-        ).to(latents.device)
-        return self.loss_at(batch, noise, sigmas)
+        levels = self._levels.draw(count, (height // 2) * (width // 2), self._random.sigma)
+        sigmas = levels.sigmas.to(latents.device)
+        weights = None if levels.weights is None else levels.weights.to(latents.device)
+        yield self.loss_at(batch, noise, sigmas, weights)
+        if batch.preserved_t5 is not None:
+            yield self.preservation_loss(batch, noise, sigmas)
 
-    def loss_at(self, batch: Batch, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-        """The loss at given noise ``[b, c, h, w]`` and noise levels ``[b]``."""
+    def loss_at(
+        self,
+        batch: Batch,
+        noise: torch.Tensor,
+        sigmas: torch.Tensor,
+        weights: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The flow-matching loss at given noise ``[b, c, h, w]``, noise levels and their weights ``[b]``.
+
+        Each picture's mean error, times its ``loss_weight``; the mean over the batch, times
+        ``reg_weight`` for regularisation pictures.
+        """
+        train = self._train
         latents = batch.latents.float()
-        predicted = self._model.velocity(flow.add_noise(latents, noise, sigmas), sigmas, batch)
-        return flow.flow_loss(predicted, flow.velocity(latents, noise))
+        noisy = flow.add_noise(latents, noise, sigmas)
+        if batch.prior_reg:
+            target = self._base_velocity(noisy, sigmas, batch.t5, batch.clip)
+        else:
+            target = flow.velocity(latents, noise)
+        predicted = self._model.velocity(noisy, sigmas, batch.t5, batch.clip)
+        if train.do_differential_guidance:
+            # The error and with it the gradient grow by the scale (ai-toolkit, differential guidance).
+            aim = predicted.detach().float()
+            target = aim + train.differential_guidance_scale * (target - aim)
+        losses = flow.picture_losses(
+            predicted, target, kind=train.loss_type, weights=weights, mask=batch.mask
+        )
+        if batch.loss_weight is not None:
+            losses = losses * batch.loss_weight
+        if train.max_loss is not None:
+            losses = losses * (train.max_loss / losses.detach()).clamp(max=1.0)  # keeps its direction
+        return self._weighed(losses.mean(), batch)
+
+    def preservation_loss(self, batch: Batch, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+        """How far the adapter moves the model's answer to the preserved texts, at given noise.
+
+        Mean squared difference between the predictions with and without the adapter, times the
+        multiplier (ai-toolkit, differential output preservation and blank prompt preservation).
+        """
+        train = self._train
+        if batch.preserved_t5 is None or batch.preserved_clip is None:
+            raise ValueError("the batch has no preserved texts")
+        noisy = flow.add_noise(batch.latents.float(), noise, sigmas)
+        texts = batch.preserved_t5, batch.preserved_clip
+        wanted = self._base_velocity(noisy, sigmas, *texts)
+        loss = flow.flow_loss(self._model.velocity(noisy, sigmas, *texts), wanted)
+        multiplier = (
+            train.diff_output_preservation_multiplier
+            if train.diff_output_preservation
+            else train.blank_prompt_preservation_multiplier
+        )
+        return self._weighed(loss * multiplier, batch)
+
+    @torch.no_grad()
+    def _base_velocity(
+        self, noisy: torch.Tensor, sigmas: torch.Tensor, t5: torch.Tensor, clip: torch.Tensor
+    ) -> torch.Tensor:
+        with self._lora.off():
+            return self._model.velocity(noisy, sigmas, t5, clip).float()
+
+    def _weighed(self, loss: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return loss * self._train.reg_weight if batch.is_reg else loss
 
     def _clip(self) -> torch.Tensor:
         limit = self._train.max_grad_norm or math.inf
+        if self._train.optimizer == "adafactor":  # it clips each update itself, as in ai-toolkit
+            limit = math.inf
         return nn.utils.clip_grad_norm_(self._parameters, limit)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.trainer.buckets import Bucket, bucket_for, buckets_for, cover_size
+from backend.trainer.buckets import Bucket, bucket_for, buckets_for, cover_size, sdxl_bucket
 
 # The table of ai-toolkit's algorithm (May 2026): sides of the bucket by proportions and resolution.
 TABLE = [
@@ -31,6 +31,37 @@ def test_the_table(
         assert bucket_for(height, width, resolution) == expected[::-1]
 
 
+# The same of ai-toolkit's older algorithm (the tutorial's fork).
+OLD_TABLE = [
+    ((1, 1), (512, 512), (768, 768), (1024, 1024)),
+    ((5, 4), (576, 448), (768, 640), (1088, 896)),
+    ((4, 3), (576, 448), (832, 640), (1152, 832)),
+    ((7, 5), (576, 384), (832, 576), (1152, 832)),
+    ((3, 2), (576, 384), (832, 576), (1216, 832)),
+    ((16, 10), (640, 384), (896, 576), (1280, 768)),
+    ((16, 9), (640, 384), (960, 512), (1344, 768)),
+    ((2, 1), (640, 320), (1024, 512), (1408, 704)),
+    ((21, 9), (768, 320), (1152, 448), (1536, 640)),
+    ((3, 1), (832, 256), (1216, 384), (1728, 576)),
+]
+
+
+@pytest.mark.parametrize(("ratio", "at512", "at768", "at1024"), OLD_TABLE)
+def test_the_older_table(
+    ratio: tuple[int, int], at512: tuple[int, int], at768: tuple[int, int], at1024: tuple[int, int]
+) -> None:
+    width, height = ratio[0] * 1200, ratio[1] * 1200
+    for resolution, expected in ((512, at512), (768, at768), (1024, at1024)):
+        assert sdxl_bucket(width, height, resolution) == expected
+        assert sdxl_bucket(height, width, resolution) == expected[::-1]
+    assert buckets_for(width, height, [1024, 512], "sdxl") == [at512, at1024]
+
+
+def test_squares_have_the_resolutions_size_whatever_the_picture() -> None:
+    assert buckets_for(3000, 1000, [512, 1000], "square") == [(512, 512), (992, 992)]
+    assert buckets_for(300, 200, [512, 1024], "square") == [(512, 512)]
+
+
 def test_small_pictures_are_not_enlarged() -> None:
     assert bucket_for(1000, 1000, 1024) == (992, 1024)
     assert bucket_for(600, 800, 768) == bucket_for(600, 800, 1024) == (608, 800)
@@ -52,6 +83,9 @@ def test_any_picture_gets_a_bucket(size: tuple[int, int], resolution: int) -> No
     assert width >= bucket.width
     assert height >= bucket.height
     assert width == bucket.width or height == bucket.height
+    older = sdxl_bucket(*size, resolution)
+    assert older.width % 64 == older.height % 64 == 0
+    assert min(older) >= 64
 
 
 def test_cover_keeps_proportions() -> None:

@@ -15,9 +15,9 @@ from backend.trainer.cache import RamBudget, TensorCache
 from backend.trainer.control import StopControl
 from backend.trainer.encode import Progress, cache_texts, encode_text
 from backend.trainer.loading import BaseModel
+from backend.trainer.prompts import Prompt, SamplePlan
 from backend.trainer.report import Reporter
-from backend.trainer.sampling import Prompt, Sampler
-from config.schema import SampleConfig
+from backend.trainer.sampling import Sampler
 
 PROMPT = "a red fox, sitting in the snow"
 
@@ -53,9 +53,8 @@ def test_a_sample_is_the_pipelines_picture(
     keys = cache_texts([PROMPT], base, texts, Progress(report, never_stop))
     folder = RunFolder(tmp_path / "run")
     folder.create()
-    settings = SampleConfig(width=96, height=64, guidance_scale=3.5, sample_steps=4, format="png")
-    prompt = Prompt(index=0, text=PROMPT, seed=11)
-    sampler = Sampler(base.transformer(), base.vae, [prompt], keys, texts, settings, folder)
+    prompt = Prompt(index=0, text=PROMPT, seed=11, width=96, height=64, guidance=3.5, steps=4, format="png")
+    sampler = Sampler(base.transformer(), base.vae, SamplePlan([prompt]), keys, texts, folder)
     before = torch.get_rng_state()
     assert sampler.sample(7, report, never_stop)
     assert torch.equal(torch.get_rng_state(), before)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,15 @@ def test_without_the_train_extra(make_run: MakeRun, monkeypatch: pytest.MonkeyPa
     assert "pip install 'fluxlora-tui[train]'" in error.message
 
 
-def test_an_impossible_device(make_run: MakeRun) -> None:
+def test_a_device_that_is_not_there_is_a_warning(make_run: MakeRun) -> None:
     run = make_run(device="cuda:99")
+    assert run.train() == 0
+    assert [code for code, _ in warnings(run)] == ["device_fallback"]
+    assert "cuda:99" in warnings(run)[0][1]
+
+
+def test_a_device_that_is_none_is_refused(make_run: MakeRun) -> None:
+    run = make_run(device="toaster")
     assert run.train() == 2
     assert failure(run).code == "no_device"
 
@@ -249,19 +257,19 @@ def test_a_failing_step_loses_no_finished_one(
     straight = make_run("straight", train={"steps": 4})
     assert straight.train() == 0
     run = make_run(train={"steps": 4})
-    loss = TrainStep.loss
+    losses = TrainStep.losses
     calls = 0
 
-    def failing_loss(self: TrainStep, batch: Any) -> torch.Tensor:
+    def failing_losses(self: TrainStep, batch: Any) -> Iterator[torch.Tensor]:
         nonlocal calls
         calls += 1
-        result = loss(self, batch)  # the random numbers are drawn before it fails
+        parts = list(losses(self, batch))  # the random numbers are drawn before it fails
         if calls == 3:
             raise error
-        return result
+        yield from parts
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainStep, "loss", failing_loss)
+        patch.setattr(TrainStep, "losses", failing_losses)
         assert run.train() == 1
     assert failure(run).code == code
     assert (run.folder.state / "crash.txt").exists() == (code == "internal")

@@ -11,8 +11,11 @@ from diffusers import FluxPipeline
 from backend.trainer import flow
 from backend.trainer.batches import Batch
 from backend.trainer.loading import BaseModel
+from backend.trainer.lora import Lora
 from backend.trainer.step import FlowModel, TrainStep
-from config.schema import TrainConfig
+from config.schema import NetworkConfig, TrainConfig
+
+NO_LORA = Lora({}, {}, NetworkConfig())
 
 
 def test_packing_is_the_pipelines() -> None:
@@ -92,7 +95,7 @@ def test_one_step_loss_is_the_formula(tiny_flux: Path, tmp_path: Path, guidance:
             txt_ids=torch.zeros(7, 3),
         ).sample
         expected = ((predicted - patches(noise - x0)) ** 2).mean()
-        step = TrainStep(FlowModel(transformer, 1.0), [], None, None, None, None, TrainConfig())  # type: ignore[arg-type]
+        step = TrainStep(FlowModel(transformer, 1.0), NO_LORA, None, None, None, None, TrainConfig())  # type: ignore[arg-type]
         loss = step.loss_at(Batch(x0, t5, clip), noise, sigmas)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
 

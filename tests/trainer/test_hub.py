@@ -14,8 +14,9 @@ import pytest
 
 from backend.trainer.control import StopControl
 from backend.trainer.errors import TrainingError
-from backend.trainer.hub import _wanted, find_base_model
+from backend.trainer.hub import ModelFiles, _wanted, find_base_model, find_model
 from backend.trainer.report import Reporter
+from config.schema import ModelConfig
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 FILES = {
@@ -24,6 +25,16 @@ FILES = {
     "vae/diffusion_pytorch_model.safetensors": b"weights",
     "flux1-dev.safetensors": b"a single-file copy",
     "README.md": b"# words",
+}
+REPOSITORIES = {
+    "good/flux": FILES,
+    "bare/flux": {
+        "config.json": b'{"_class_name": "FluxTransformer2DModel"}',
+        "diffusion_pytorch_model.safetensors": b"weights",
+        "preview.safetensors": b"something else",
+    },
+    "some/adapter": {"pytorch_lora_weights.safetensors": b"adapter", "other.safetensors": b"x"},
+    "bare/nothing": {"README.md": b"# words"},
 }
 
 
@@ -46,16 +57,16 @@ class Hub(BaseHTTPRequestHandler):
             )
         elif "/missing/" in path:
             self.send(404, b"{}", body, {"X-Error-Code": "RepoNotFound"})
-        elif path == "/api/models/good/flux":
-            siblings = [{"rfilename": name, "size": len(data)} for name, data in FILES.items()]
-            info = {"id": "good/flux", "modelId": "good/flux", "sha": REVISION, "siblings": siblings}
+        elif (repo := path.removeprefix("/api/models/")) in REPOSITORIES:
+            siblings = [{"rfilename": name, "size": len(data)} for name, data in REPOSITORIES[repo].items()]
+            info = {"id": repo, "modelId": repo, "sha": REVISION, "siblings": siblings}
             self.send(200, json.dumps(info).encode(), body)
-        elif path.startswith("/good/flux/resolve/"):
-            name = path.removeprefix("/good/flux/resolve/").partition("/")[2]
+        elif (repo := "/".join(path.split("/")[1:3])) in REPOSITORIES:
+            name = path.removeprefix(f"/{repo}/resolve/").partition("/")[2]
             if body:
                 type(self).asked.append(name)
             tag = name.replace("/", "-")
-            self.send(200, FILES[name], body, {"ETag": f'"{tag}"', "X-Repo-Commit": REVISION})
+            self.send(200, REPOSITORIES[repo][name], body, {"ETag": f'"{tag}"', "X-Repo-Commit": REVISION})
         else:
             self.send(404, b"{}", body, {"X-Error-Code": "EntryNotFound"})
 
@@ -141,11 +152,83 @@ def test_what_looks_like_a_folder_is_not_asked_for_on_the_hub(name: str, never_s
     assert caught.value.bad_input
 
 
-def test_a_single_file_is_refused(tmp_path: Path, never_stop: StopControl) -> None:
+def find_all(never_stop: StopControl, **model: str) -> ModelFiles:
+    return find_model(ModelConfig(**model), Reporter(None, io.StringIO()), never_stop)
+
+
+def test_of_single_files_only_safetensors_are_taken(tmp_path: Path, never_stop: StopControl) -> None:
+    file = tmp_path / "flux.gguf"
+    file.touch()
+    with pytest.raises(TrainingError, match=r"is a \.gguf file") as caught:
+        find_all(never_stop, name_or_path=str(file))
+    assert caught.value.bad_input
+
+
+def test_a_file_of_a_transformer_takes_the_other_parts_from_elsewhere(
+    hub: str, tmp_path: Path, never_stop: StopControl
+) -> None:
     file = tmp_path / "flux.safetensors"
     file.touch()
-    with pytest.raises(TrainingError, match="single file"):
-        find(str(file), never_stop)
+    files = find_all(never_stop, name_or_path=str(file), extras_name_or_path="good/flux")
+    assert files.parts == {"transformer": file}
+    assert (files.folder / "vae" / "diffusion_pytorch_model.safetensors").read_bytes() == b"weights"
+    assert "transformer/config.json" not in Hub.asked
+
+
+def test_a_folder_of_a_transformer_alone(tmp_path: Path, tiny_flux: Path, never_stop: StopControl) -> None:
+    alone = tiny_flux / "transformer"
+    files = find_all(never_stop, name_or_path=str(alone), extras_name_or_path=str(tiny_flux))
+    assert files == ModelFiles(tiny_flux, {"transformer": alone})
+    nested = tmp_path / "fine-tune"
+    nested.mkdir()
+    (nested / "transformer").mkdir()
+    files = find_all(never_stop, name_or_path=str(nested), extras_name_or_path=str(tiny_flux))
+    assert files == ModelFiles(tiny_flux, {"transformer": nested / "transformer"})
+
+
+def test_a_transformer_alone_on_the_hub(hub: str, tiny_flux: Path, never_stop: StopControl) -> None:
+    files = find_all(never_stop, name_or_path="bare/flux", extras_name_or_path=str(tiny_flux))
+    assert (files.parts["transformer"] / "diffusion_pytorch_model.safetensors").read_bytes() == b"weights"
+    assert files.folder == tiny_flux
+
+
+def test_an_autoencoder_of_its_own(hub: str, tiny_flux: Path, never_stop: StopControl) -> None:
+    where = {"name_or_path": str(tiny_flux)}
+    assert find_all(never_stop, vae_path=str(tiny_flux), **where).parts == {"vae": tiny_flux / "vae"}
+    assert find_all(never_stop, vae_path=str(tiny_flux / "vae"), **where).parts == {"vae": tiny_flux / "vae"}
+    with pytest.raises(TrainingError, match=r"model\.vae_path"):
+        find_all(never_stop, vae_path="./nowhere", **where)
+    with pytest.raises(TrainingError, match="has no config"):
+        find_all(never_stop, vae_path=str(tiny_flux.parent), **where)
+
+
+def test_loras_are_found_on_the_hub_in_folders_and_as_files(
+    hub: str, tmp_path: Path, tiny_flux: Path, never_stop: StopControl
+) -> None:
+    folder = tmp_path / "loras"
+    folder.mkdir()
+    (folder / "one.safetensors").touch()
+    where = {"name_or_path": str(tiny_flux)}
+    files = find_all(never_stop, lora_path=str(folder), assistant_lora_path="some/adapter", **where)
+    assert files.loras["lora_path"] == folder / "one.safetensors"
+    assert files.loras["assistant_lora_path"].read_bytes() == b"adapter"
+    (folder / "two.safetensors").touch()
+    with pytest.raises(TrainingError, match=r"2 \.safetensors files; name one"):
+        find_all(never_stop, lora_path=str(folder), **where)
+    (folder / "pytorch_lora_weights.safetensors").touch()
+    found = find_all(never_stop, inference_lora_path=str(folder), **where).loras
+    assert found == {"inference_lora_path": folder / "pytorch_lora_weights.safetensors"}
+    with pytest.raises(TrainingError, match=r"no \.safetensors file"):
+        find_all(never_stop, lora_path="bare/nothing", **where)
+
+
+def test_an_adapter_from_the_hub_serves_without_a_network(
+    hub: str, tmp_path: Path, tiny_flux: Path, never_stop: StopControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = {"name_or_path": str(tiny_flux), "assistant_lora_path": "some/adapter"}
+    files = find_all(never_stop, **model)
+    point_at("http://127.0.0.1:9", tmp_path, monkeypatch)
+    assert find_all(never_stop, **model) == files
 
 
 def test_half_size_variants_are_left_out() -> None:

@@ -61,7 +61,7 @@ class Judge:
         )
         level = self._sigmas.view(-1, 1, 1, 1)
         noisy = (1 - level) * batch.latents + level * self._noise
-        predicted = FlowModel(self.transformer, 1.0).velocity(noisy, self._sigmas, batch)
+        predicted = FlowModel(self.transformer, 1.0).velocity(noisy, self._sigmas, batch.t5, batch.clip)
         return (predicted - (self._noise - batch.latents)).square().mean(dim=(1, 2, 3))
 
     @contextmanager

@@ -218,7 +218,7 @@ def facts(**process: Any) -> LoraFacts:
 
 
 def test_metadata_is_complete_and_private() -> None:
-    tensors = {"transformer.a.lora_A.weight": torch.ones(2, 3)}
+    tensors = {"transformer.a.lora_A.weight": torch.ones(4, 3)}
     metadata = file_metadata(facts(), tensors, step=250, epoch=4)
     assert all(isinstance(value, str) for value in metadata.values())
     assert metadata["format"] == "pt"

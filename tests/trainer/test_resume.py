@@ -15,7 +15,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backend.events import AttemptEvent, CheckpointEvent, Status, StatusEvent, StepEvent
+from backend.events import (
+    AttemptEvent,
+    CheckpointEvent,
+    Status,
+    StatusEvent,
+    StepEvent,
+    ValidationEvent,
+    WarningEvent,
+)
 from backend.runs.view import step_rows
 from backend.trainer import loop as loop_module
 from backend.trainer.checkpoint import STATE_FILE, CheckpointStore
@@ -220,8 +228,6 @@ def test_more_steps_continue_a_finished_run(make_run: MakeRun) -> None:
 def test_changed_data_begins_a_new_epoch_with_a_warning(
     make_run: MakeRun, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from backend.events import WarningEvent
-
     run = make_run()
     assert run.train_until(1, monkeypatch) == 0
     run.configure(datasets=[{"folder_path": str(pictures), "resolution": [64], "num_repeats": 2}])
@@ -230,12 +236,64 @@ def test_changed_data_begins_a_new_epoch_with_a_warning(
     assert [event.epoch for event in run.events(StepEvent)] == [1, 2, 2]
 
 
-def test_a_changed_rank_is_refused(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = make_run()
+def test_a_changed_rank_keeps_what_was_learned(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(train={"ema_config": {"use_ema": True}})
     assert run.train_until(1, monkeypatch) == 0
     run.configure(network={"linear": 8})
+    assert run.train_until(2, monkeypatch) == 0
+    assert [event.code for event in run.events(WarningEvent)] == ["rank_changed"]
+    run.configure(network={"linear": 2})
+    assert run.train() == 0
+    assert [event.step for event in run.events(StepEvent)] == [1, 2, 3]
+    assert {tensor.shape[0] for name, tensor in load_file(run.final).items() if "lora_A" in name} == {2}
+
+
+def test_other_layers_are_refused(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run()
+    assert run.train_until(1, monkeypatch) == 0
+    run.configure(network={"network_kwargs": {"only_if_contains": ["attn"]}})
     assert run.train() == 1
     assert "another network" in run.events(StatusEvent)[-1].reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": {"type": "dora"}},
+        {"network": {"type": "lokr"}},
+        {"network": {"network_kwargs": {"rank_dropout": 0.3, "module_dropout": 0.3}}},
+        {"train": {"optimizer": "prodigy", "lr": 1.0}},
+        {"train": {"optimizer": "adafactor"}},
+        {"train": {"timestep_type": "lognorm_blend", "content_or_style": "style", "loss_type": "mae"}},
+        {
+            "train": {
+                "validation_split": 1,
+                "validation_config": {"validate_every_n_steps": 2, "resolution": 64},
+                "diff_output_preservation": True,
+                "diff_output_preservation_class": "dog",
+            },
+            "save": {"keep_best": True},
+        },
+    ],
+    ids=["dora", "lokr", "dropouts", "prodigy", "adafactor", "levels", "validation"],
+)
+def test_all_of_it_can_be_resumed(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    straight, stopped = make_run("straight", **changes), make_run("stopped", **changes)
+    for run in (straight, stopped):
+        run.configure(train={"steps": 4})
+    assert straight.train() == 0
+    assert stopped.train_until(2, monkeypatch) == 0
+    assert stopped.train() == 0
+    left, right = load_file(straight.final), load_file(stopped.final)
+    assert left.keys() == right.keys()
+    assert not [name for name in left if not torch.equal(left[name], right[name])]
+    numbers = [
+        [(e.step, e.loss) for e in run.events() if isinstance(e, StepEvent | ValidationEvent)]
+        for run in (straight, stopped)
+    ]
+    assert numbers[0] == numbers[1]
 
 
 def test_a_changed_learning_rate_takes_effect(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:

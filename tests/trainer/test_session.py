@@ -22,7 +22,7 @@ from backend.events import (
     StepEvent,
     WarningEvent,
 )
-from backend.trainer.encode import encode_picture
+from backend.trainer.latents import encode_picture
 from backend.trainer.loading import BaseModel
 from tests.trainer.conftest import MakeRun, Run
 

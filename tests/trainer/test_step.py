@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,10 @@ class Rig:
             self.transformer, NetworkConfig.model_validate({"rank": 4}), torch.Generator().manual_seed(0)
         )
         self.transformer.train()
-        parameters = list(self.lora.parameters.values())
-        engine = torch.optim.SGD(parameters, lr=0.1)
+        engine = torch.optim.SGD(self.lora.parameters.values(), lr=0.1)
         model = FlowModel(self.transformer, 1.0)
         self.step = TrainStep(
-            model, parameters, engine, Schedule(engine, train), None, Randomness(1, CPU), train
+            model, self.lora, engine, Schedule(engine, train), None, Randomness(1, CPU), train
         )
 
     def batch(self, count: int, seed: int) -> Batch:
@@ -52,12 +51,12 @@ class Rig:
 def fix_noise(rig: Rig) -> None:
     """Make the loss of a picture depend on the picture alone."""
 
-    def loss(batch: Batch) -> torch.Tensor:
+    def losses(batch: Batch) -> Iterator[torch.Tensor]:
         noise = batch.latents.roll(1, dims=-1)
         sigmas = torch.sigmoid(batch.latents[:, 0, 0, 0])
-        return rig.step.loss_at(batch, noise, sigmas)
+        yield rig.step.loss_at(batch, noise, sigmas)
 
-    rig.step.loss = loss  # type: ignore[method-assign]
+    rig.step.losses = losses  # type: ignore[method-assign]
 
 
 def split(batch: Batch) -> Sequence[Batch]:
