@@ -149,6 +149,31 @@ class SampleEvent(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PreviewEvent(Event):
+    """What a sample that is being drawn will look like, as far as can be told.
+
+    Attributes:
+        step: Updates done.
+        index: Number of the prompt.
+        prompt: Its text.
+        seed: Its seed.
+        path: The picture, relative to the run folder; it is gone when the sample is done.
+        done: Denoising steps done.
+        total: Denoising steps of the sample.
+    """
+
+    TYPE: ClassVar[str] = "preview"
+
+    step: int
+    index: int
+    prompt: str
+    seed: int
+    path: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointEvent(Event):
     """A LoRA file is complete on disk; ``path`` is relative to the run folder.
 
@@ -226,6 +251,7 @@ _TYPES: dict[str, type[Event]] = {
         PhaseEvent,
         StepEvent,
         SampleEvent,
+        PreviewEvent,
         CheckpointEvent,
         ValidationEvent,
         WarningEvent,

@@ -11,7 +11,9 @@ from backend.events import (
     CheckpointEvent,
     ErrorEvent,
     Event,
+    Phase,
     PhaseEvent,
+    PreviewEvent,
     SampleEvent,
     Status,
     StatusEvent,
@@ -47,6 +49,7 @@ class RunView:
         attempt: Number of processes that took the run up.
         updated: Time of the last event, seconds since 1970.
         samples: All samples, oldest first.
+        drawing: The sample that is being drawn, as it looks now; None while none is.
         checkpoints: Checkpoints reported, oldest first (older ones may be gone from disk).
         warnings: Warnings so far.
     """
@@ -72,6 +75,7 @@ class RunView:
     updated: float = 0.0
     seq: int = 0
     samples: list[SampleEvent] = field(default_factory=list)
+    drawing: SampleEvent | None = None
     checkpoints: list[CheckpointEvent] = field(default_factory=list)
     warnings: list[WarningEvent] = field(default_factory=list)
 
@@ -100,12 +104,15 @@ class RunView:
             case PhaseEvent():
                 self.phase, self.phase_done, self.phase_total = event.phase, event.done, event.total
                 self.phase_detail = event.detail
+                if event.phase != Phase.SAMPLING:
+                    self.drawing = None
             case StatusEvent():
                 self.status = event.status
                 if event.reason or not event.status.ended:
                     self.reason = event.reason
                 if event.status.ended:
                     self.phase, self.phase_done, self.phase_total = None, 0, 0
+                    self.drawing = None
             case AttemptEvent():
                 self.attempt, self.step, self.steps = event.attempt, event.step, event.steps
                 self.device = event.device
@@ -115,6 +122,15 @@ class RunView:
                 self.validation = event
             case SampleEvent():
                 self.samples.append(event)
+                self.drawing = None
+            case PreviewEvent():
+                self.drawing = SampleEvent(
+                    step=event.step,
+                    index=event.index,
+                    prompt=f"{event.done}/{event.total} · {event.prompt}",
+                    seed=event.seed,
+                    path=event.path,
+                )
             case CheckpointEvent():
                 self.checkpoints.append(event)
             case WarningEvent():

@@ -19,6 +19,7 @@ from backend.trainer.cache import TensorCache
 from backend.trainer.control import StopControl
 from backend.trainer.errors import is_disk_full
 from backend.trainer.flow import unpack
+from backend.trainer.live_preview import LivePreview
 from backend.trainer.loading import free_memory
 from backend.trainer.prompts import RANDOM_SEED, Prompt, SamplePlan
 from backend.trainer.report import Reporter
@@ -118,7 +119,7 @@ class Sampler:
                     break
                 seed = secrets.randbelow(2**32) if prompt.seed == RANDOM_SEED else prompt.seed
                 try:
-                    image = self._draw(prompt, seed, stop)
+                    image = self._draw(prompt, seed, step, report, stop)
                     if image is None:
                         break
                     path = self._save(image, step, prompt)
@@ -153,18 +154,25 @@ class Sampler:
             "black_sample",
         )
 
-    def _draw(self, prompt: Prompt, seed: int, stop: StopControl) -> Image | None:
+    def _draw(
+        self, prompt: Prompt, seed: int, step: int, report: Reporter, stop: StopControl
+    ) -> Image | None:
         """The picture; None if the run was asked to stop meanwhile."""
         pipeline = self._ready()
         embeddings = self._texts[self._keys[prompt.text]]
         device, dtype = self._transformer.device, self._transformer.dtype
 
+        preview = LivePreview(pipeline, prompt, seed, step, self.folder.samples, report.emit)
+
         def after_step(pipe: Any, index: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
             if stop.requested():
                 pipe._interrupt = True
+            else:
+                preview.after_step(index, values["latents"])
             return values
 
-        with self._strength(prompt.strength):
+        with self._strength(prompt.strength), contextlib.ExitStack() as at_the_end:
+            at_the_end.callback(preview.end)
             result = pipeline(
                 prompt_embeds=embeddings["t5"][None].to(device, dtype),
                 pooled_prompt_embeds=embeddings["clip"][None].to(device, dtype),

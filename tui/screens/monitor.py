@@ -179,13 +179,13 @@ class MonitorScreen(MainScreen):
         if follower is not self._follower or self._view is None:
             return  # of a run that is not looked at any more
         self._truth = None
-        samples = len(self._view.samples)
+        pictures = len(self._view.samples), self._view.drawing
         for event in events:
             if event.TYPE in ("attempt", "checkpoint"):
                 self._saved = getattr(event, "step", self._saved)
         self._view.apply(events)
         self.query_one(LossChart).take_events(events)
-        if len(self._view.samples) != samples:
+        if (len(self._view.samples), self._view.drawing) != pictures:
             self._show_samples()
 
     # What is shown
@@ -241,7 +241,8 @@ class MonitorScreen(MainScreen):
         samples = self.query_one(Samples)
         row = self.flux.feed.get(self._run_id) if self._run_id else None
         if row is not None and self._view is not None:
-            samples.show_samples(row.path, self._view.samples)
+            drawing = [self._view.drawing] if self._view.drawing is not None else []
+            samples.show_samples(row.path, [*self._view.samples, *drawing])
         room = self.size.height >= _TALL and samples.has_samples and self._pictures != "off"
         shown = room if self._samples_wanted is None else self._samples_wanted
         self.set_class(shown, "-samples")
