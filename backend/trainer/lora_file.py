@@ -8,7 +8,6 @@ reader understands the same way.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import math
 from collections import Counter
@@ -20,22 +19,28 @@ from typing import Any
 
 import torch
 
-from backend.files import atomic_file
+from backend.lora import file as lora_file
+from backend.lora.inspect import CONFIG_KEY
+from backend.lora.number_formats import FORMATS
 from backend.trainer.captions import choose_trigger
 from backend.trainer.errors import TrainingError, disk_full, is_disk_full
 from backend.trainer.lora import PREFIX
 from backend.trainer.public_config import hide_secrets, public_config, public_name
-from backend.trainer.tensorfile import data_chunks, header_bytes, size_of, write_tensors
+from backend.trainer.tensorfile import size_of
 from config.schema import DatasetConfig, RunConfig
 
 _PACKAGE = "fluxlora-tui"
+_NUMBERS = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+}
 _FLUX = "https://github.com/black-forest-labs/flux"  # Forge tells FLUX by this value
-CONFIG_KEY = "fluxlora_config"
 _MOST_TAGS = 500  # of a dataset: sentences are tags too, and a header should stay small
 _SHOWN_TAGS = 10
 _TAG_LENGTH = 40  # characters: longer ones are sentences
 _FLOAT8_LOSS = 0.1  # share of a matrix's norm that rounding to float8 may take
-_LEGACY = slice(0x100000, 0x110000)  # the part of a file that the old hash covers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +154,8 @@ def file_metadata(
     """The metadata of a LoRA file: strings only, no paths of this machine, nothing secret.
 
     ``modelspec.*`` is Stability's model metadata standard 1.0.1, ``ss_*`` are kohya's keys,
-    ``training_info``, ``software`` and the ``sshs`` hashes are as in ai-toolkit. ``fluxlora_config`` is
-    the whole config as JSON.
+    ``training_info`` and ``software`` are as in ai-toolkit, ``fluxlora_config`` is the whole config as
+    JSON. Hashes come with :func:`write_lora`.
 
     Args:
         facts: What is known about the run.
@@ -228,7 +233,7 @@ def file_metadata(
     strings = {str(key): hide_secrets(_text(value)) for key, value in values.items()}
     if preview:
         strings["modelspec.thumbnail"] = preview
-    return strings | _hashes(tensors, strings)
+    return strings
 
 
 def _network(tensors: Mapping[str, torch.Tensor], rank: int) -> tuple[int, str, dict[str, str]]:
@@ -286,37 +291,25 @@ def _version() -> str:
         return "0"
 
 
-def _hashes(tensors: Mapping[str, torch.Tensor], strings: Mapping[str, str]) -> dict[str, str]:
-    """Kohya's identity hashes: of the data, and of a slice of the file with only its ``ss_`` metadata."""
-    kept = {key: value for key, value in strings.items() if key.startswith("ss_")}
-    header = header_bytes(tensors, kept)
-    whole, legacy = hashlib.sha256(), hashlib.sha256()
-    position = 0
-    for index, chunk in enumerate((memoryview(header), *data_chunks(tensors))):
-        if index:
-            whole.update(chunk)
-        start, stop = max(0, _LEGACY.start - position), max(0, _LEGACY.stop - position)
-        legacy.update(chunk[start:stop])
-        position += len(chunk)
-    digest = whole.hexdigest()
-    return {
-        "sshs_model_hash": digest,
-        "sshs_legacy_hash": legacy.hexdigest()[:8],
-        "modelspec.hash_sha256": f"0x{digest}",
-    }
-
-
 def write_lora(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> int:
-    """Write a LoRA file atomically; returns its size in bytes.
+    """Write a LoRA file atomically, with the hashes that other programs know it by; returns its size.
 
     Raises:
         TrainingError: The disk is full.
         OSError: It cannot be written for another reason.
     """
+    raw = {key: _as_bits(tensor) for key, tensor in tensors.items()}
     try:
-        with atomic_file(path) as file:
-            return write_tensors(file, tensors, metadata)
+        lora_file.write_lora(path, raw, {**metadata, "modelspec.hash_sha256": ""})
     except OSError as error:
         if is_disk_full(error):
             raise disk_full(path, size_of(tensors)) from error
         raise
+    return path.stat().st_size
+
+
+def _as_bits(tensor: torch.Tensor) -> lora_file.Tensor:
+    """The tensor as :mod:`backend.lora` stores it, which knows no torch."""
+    number = FORMATS[_NUMBERS[tensor.dtype]]
+    raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().view(number.bits)
+    return lora_file.Tensor(number, tuple(tensor.shape), lambda: raw)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from backend.trainer.errors import TrainingError
@@ -254,19 +255,23 @@ def test_hashes_are_of_the_data(tmp_path: Path) -> None:
     import hashlib
 
     tensors = {"transformer.a.lora_A.weight": torch.randn(600, 600)}
-    metadata = file_metadata(facts(), tensors, step=1, epoch=1)
     path = tmp_path / "x.safetensors"
-    write_lora(path, tensors, metadata)
+    write_lora(path, tensors, file_metadata(facts(), tensors, step=1, epoch=1))
     raw = path.read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
-    assert metadata["sshs_model_hash"] == hashlib.sha256(raw[start:]).hexdigest()
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        assert torch.equal(
+            file.get_tensor("transformer.a.lora_A.weight"), tensors["transformer.a.lora_A.weight"]
+        )
+    digest = hashlib.sha256(raw[start:]).hexdigest()
+    assert metadata["sshs_model_hash"] == digest
+    assert metadata["modelspec.hash_sha256"] == f"0x{digest}"
     # kohya's old hash: a slice of the file as it would be with its ss_ keys alone.
     kept = {key: value for key, value in metadata.items() if key.startswith("ss_")}
-    write_lora(path, tensors, kept)
+    save_file(tensors, path, kept)
     legacy = hashlib.sha256(path.read_bytes()[0x100000:0x110000]).hexdigest()[:8]
     assert metadata["sshs_legacy_hash"] == legacy
-    with safe_open(path, framework="pt") as file:
-        assert dict(file.metadata()) == kept
 
 
 def test_values_too_large_for_float16_are_saved_in_bfloat16() -> None:
