@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 import os
 import re
@@ -360,7 +361,9 @@ def _plain_message(detail: dict[str, Any]) -> str:
         case "string_too_short":
             return "is empty"
         case "literal_error":
-            return f"is {shown}; it must be {context['expected']}"
+            return f"is {shown}; {_choice(given, context['expected'])}"
+        case "list_type" if isinstance(given, dict):
+            return "must be a list: put a dash before its first key"
         case "list_type":
             return f"is {shown}; it must be a list"
         case "too_short":
@@ -370,3 +373,11 @@ def _plain_message(detail: dict[str, Any]) -> str:
         case "value_error":
             return str(context.get("error", detail["msg"]))
     return f"is {shown}: {detail['msg'].lower()}"
+
+
+def _choice(given: Any, expected: str) -> str:
+    """What a value must be, out of pydantic's ``'a', 'b' or 'c'``; the nearest first."""
+    names = re.findall(r"'([^']*)'", expected)
+    near = difflib.get_close_matches(str(given).lower(), names, n=1) if isinstance(given, str) else []
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}it must be {expected}"

@@ -46,6 +46,18 @@ def _walk(data: dict[str, Any], section: str, shown: str) -> Iterator[Problem]:
                 yield Problem("warning", path, sentence)
         else:
             yield Problem("warning", path, _explain(name, section, shown, known))
+            yield from _inside_misnamed(name, value, section, path)
+
+
+def _inside_misnamed(name: str, value: Any, section: str, path: str) -> Iterator[Problem]:
+    """Where the keys of a section with a wrong name belong (``dataset:`` with ``resolution:`` in it)."""
+    meant = compat.SYNONYMS.get(section, {}).get(name.lower())
+    home = next((place for place in (meant, f"{meant}[]") if meant and place in SECTIONS), None)
+    if home is None or not isinstance(value, dict):
+        return
+    for key in value:
+        if str(key) in names_of(SECTIONS[home]):
+            yield Problem("warning", f"{path}.{key}", f"is not read here; it belongs in {_readable(home)}")
 
 
 def _neutral(name: str, value: Any, section: dict[str, Any]) -> bool:
@@ -74,6 +86,9 @@ def _explain(name: str, section: str, shown: str, known: dict[str, str]) -> str:
         return (
             f"is not read here; it belongs in {home}" if home else "is not read here; it belongs one level up"
         )
+    for synonyms in compat.SYNONYMS.values():
+        if meant := synonyms.get(lowered):
+            return f"is not a key; did you mean {_readable(meant)}?"
     for path, model in SECTIONS.items():
         if near := difflib.get_close_matches(lowered, names_of(model), n=1, cutoff=0.85):
             home = _readable(path)

@@ -65,6 +65,8 @@ def test_defaults_are_ai_toolkits(write: Write) -> None:
         (("lr: 1e-4", "lr:"), "train.lr", "is empty"),
         (("lr: 1e-4", "lr: .inf"), "train.lr", "number"),
         (("dtype: bf16", "dtype: int9"), "train.dtype", "'bfloat16'"),
+        (("dtype: bf16", "optimizer: adamw8bitt"), "train.optimizer", "did you mean 'adamw8bit'?"),
+        (("- folder_path", "  folder_path"), "datasets", "put a dash before its first key"),
         (("linear: 16,", "linear: 0,"), "network.linear", "at least 1"),
         (("[512, 768, 1024]", "[512, 99999]"), "datasets.0.resolution", "99999 is outside"),
         (("[512, 768, 1024]", "[]"), "datasets.0.resolution", "at least one size"),
@@ -109,6 +111,7 @@ def test_all_problems_come_at_once_in_the_files_order(write: Write) -> None:
         (("caption_ext: txt", "caption_extension: txt"), "datasets.0.caption_extension", "0.caption_ext?"),
         (("is_flux: true", "is_flux: true\n        compile: true"), "model.compile", "not supported yet"),
         (("meta:", "trigger_word: x\nmeta:"), "trigger_word", "belongs in config.process[0]"),
+        (("      train:", "      learning_rate: 1\n      train:"), "learning_rate", "did you mean train.lr?"),
         (("save_every: 250", "save_every: 2000"), "save.save_every", "only the final file"),
     ],
 )
@@ -118,6 +121,16 @@ def test_warnings_say_what_to_do(write: Write, change: tuple[str, str], key: str
     problem = find(problems, key)
     assert problem.severity == "warning"
     assert words in problem.message
+    assert problem.line is not None
+
+
+def test_keys_of_a_misnamed_section_are_told_their_place(write: Write) -> None:
+    _, problems = check_config(
+        write(("      datasets:\n        - folder", "      dataset:\n          folder"))
+    )
+    assert "did you mean datasets?" in find(problems, "dataset").message
+    problem = find(problems, "dataset.resolution")
+    assert problem.message == "is not read here; it belongs in datasets[0]"
     assert problem.line is not None
 
 
