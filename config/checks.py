@@ -63,7 +63,7 @@ def _steps(config: RunConfig) -> Iterator[Problem]:
         yield Problem("error", "train.train_unet", "is false: nothing would be trained")
     if save.push_to_hub and not save.hf_repo_id:
         yield Problem(
-            "error", "save.hf_repo_id", "is missing: push_to_hub needs a repository such as me/my-lora"
+            "info", "save.push_to_hub", "goes to your own account under config.name; hf_repo_id names another"
         )
 
 

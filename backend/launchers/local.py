@@ -112,7 +112,8 @@ class LocalLauncher:
                 raise LaunchError(f"run {run.id} is {state.status}; there is nothing to resume")
             loaded = load_config(folder.config, overrides)
             steps = loaded.config.process.train.steps
-            if state.status is Status.FINISHED and view.step >= steps:
+            unsent = any(warning.code == "push_failed" for warning in view.warnings)
+            if state.status is Status.FINISHED and view.step >= steps and not unsent:
                 raise LaunchError(
                     f"run {run.id} has finished its {view.step} steps; to go on, give it more: "
                     f"--set train.steps={view.step * 2}"

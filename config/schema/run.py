@@ -31,7 +31,10 @@ class SaveConfig(Section):
     )
     keep_best: bool = Field(False, description="Also keep the checkpoint with the lowest validation loss.")
     push_to_hub: bool = Field(False, description="Upload the finished LoRA to the Hugging Face Hub.")
-    hf_repo_id: str | None = Field(None, description="Repository for push_to_hub, such as me/my-lora.")
+    hf_repo_id: str | None = Field(
+        None,
+        description="Repository for push_to_hub, such as me/my-lora; config.name in your account if absent.",
+    )
     hf_private: bool = Field(False, description="Make that repository private.")
 
     @field_validator("save_every", "max_step_saves_to_keep", mode="before")

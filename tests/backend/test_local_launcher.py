@@ -11,13 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backend.events import Event, Status, StepEvent
+from backend.events import Event, Status, StepEvent, WarningEvent
 from backend.launchers.base import LaunchError, LaunchRequest
 from backend.launchers.local import LocalLauncher, read_view
 from backend.launchers.process import is_alive
 from backend.runs.folder import RunFolder, RunRecord
 from backend.runs.registry import Registry
 from backend.runs.service import RunService
+from backend.runs.stream import EventWriter
 from config import ConfigError
 
 from .conftest import COUNTING
@@ -101,6 +102,20 @@ async def test_stop_then_resume_then_finished(launcher: LocalLauncher, config: C
             pass
     assert steps_done(more) == 70
     assert more.steps == 70
+
+
+async def test_a_finished_run_that_was_not_uploaded_can_be_resumed_for_that(
+    launcher: LocalLauncher, config: Config
+) -> None:
+    record = await launch(launcher, config(steps=2))
+    await until(lambda: not is_alive(record.handle))
+    with pytest.raises(LaunchError, match="finished its 2 steps"):
+        await launcher.resume(record)
+    with EventWriter(RunFolder(record.path).events) as writer:
+        writer.write(WarningEvent(message="the LoRA is not uploaded", code="push_failed"))
+    again = await launcher.resume(record)
+    await until(lambda: not is_alive(again.handle))
+    assert (await launcher.status(again)).status is Status.FINISHED
 
 
 async def test_a_run_that_does_not_listen_is_ended_by_now(launcher: LocalLauncher, config: Config) -> None:

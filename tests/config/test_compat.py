@@ -73,7 +73,7 @@ def test_values_mean_the_same(dataset: Path) -> None:
         (["train.early_stop={patience: 3}"], "train.early_stop", "error", "needs validation"),
         (["save.keep_best=true"], "save.keep_best", "error", "needs validation"),
         (["train.diff_output_preservation=true"], "train.diff_output_preservation_class", "error", "missing"),
-        (["save.push_to_hub=true"], "save.hf_repo_id", "error", "missing"),
+        (["save.push_to_hub=true"], "save.push_to_hub", "info", "own account"),
         (["datasets.0.is_reg=true"], "datasets", "error", "nothing to learn"),
         (["datasets.0.mask_path=/nowhere"], "datasets.0.mask_path", "error", "no folder"),
         (["network.pretrained_lora_path=/no.st"], "network.pretrained_lora_path", "error", "no file"),
