@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # other programs on this machine disturb less
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the trainer has it
 
 import argparse
 import contextlib

@@ -23,10 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # log.txt is UTF-8 whatever the console is
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
-    # Idle threads of torch's pool sleep instead of spinning: with another busy program on the machine a
-    # CPU run is several times faster (126 against 35 ms a step, measured), and alone it loses nothing.
-    # It is read once, when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Idle threads of torch's pool (libgomp) spin only shortly before they sleep. Milliseconds a step of the
+    # demo on two cores, alone and beside one busy program: 55 and 139 like this, 62 and over 700 with
+    # libgomp's own long spinning, 110 and 84 without any. It is read once, when torch is loaded.
+    if not os.environ.get("OMP_WAIT_POLICY"):
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     from backend.trainer.attempt import run_attempt
 
     return run_attempt(options.run_folder)
