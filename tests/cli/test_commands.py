@@ -16,7 +16,8 @@ from backend.launchers.local import LocalLauncher
 from backend.launchers.process import is_alive
 from backend.runs.service import RunService
 from tests.backend.conftest import COUNTING, config
-from tui.cli.main import run
+
+from .conftest import Output
 
 __all__ = ["config"]
 
@@ -34,22 +35,6 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         from backend.launchers.process import kill
 
         kill(service.registry.record(row).handle)
-
-
-class Output:
-    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
-        self._capfd = capfd
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        self._capfd.readouterr()
-        code = run(arguments)
-        out, err = self._capfd.readouterr()
-        return code, out, err
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Output:
-    return Output(capfd)
 
 
 def wait_for_step(run_id: str, step: int) -> None:

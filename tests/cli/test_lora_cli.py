@@ -9,29 +9,14 @@ import numpy as np
 import pytest
 
 from tests.backend.lora_files import SMALL, diffusers_tensors, kohya_tensors, save, tensor
-from tui.cli.main import run
+
+from .conftest import Output
 
 HOSTILE = {
     "modelspec.title": "[red]x[/red]\x1b[2J\x9b31m\r\n\u202eevil",
     "big": "x" * 5000,
     "[/]\x07": "\x00",
 }
-
-
-class Output:
-    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
-        self._capfd = capfd
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        self._capfd.readouterr()
-        code = run(arguments)
-        out, err = self._capfd.readouterr()
-        return code, out, err
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Output:
-    return Output(capfd)
 
 
 @pytest.fixture
