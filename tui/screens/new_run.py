@@ -42,7 +42,7 @@ class NewRunScreen(ModalScreen[Path | None], inherit_bindings=False):
         border-title-style: bold;
         background: $surface;
     }
-    NewRunScreen VerticalScroll { height: auto; max-height: 12; margin-top: 1; scrollbar-size-vertical: 1; }
+    NewRunScreen VerticalScroll { height: auto; max-height: 40vh; margin-top: 1; scrollbar-size-vertical: 1; }
     NewRunScreen #hint { margin-top: 1; color: $text-muted; }
     """
 
