@@ -30,18 +30,14 @@ def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         if not private:  # mkstemp makes 0600; an ordinary file follows the user's umask
             with contextlib.suppress(OSError):
-                temporary.chmod(0o666 & ~_umask())
+                temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    # The only way to read the umask is to set it; this is done once, at import of the module.
-    return _UMASK
-
-
+# The only way to read the umask is to set it; this is done once, before there are threads.
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 

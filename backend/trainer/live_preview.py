@@ -12,7 +12,7 @@ import torch.nn.functional
 
 from backend.events import PreviewEvent
 from backend.files import atomic_file
-from backend.trainer.flow import unpack
+from backend.trainer.decoding import latents_to_pixels, tokens_to_latents
 from backend.trainer.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -111,14 +111,12 @@ class LivePreview:
         )
 
     def _decode(self, tokens: torch.Tensor) -> Image:
-        vae = self._pipeline.vae
-        unit = self._pipeline.vae_scale_factor * 2
-        latents = unpack(tokens, self._prompt.height // unit * 2, self._prompt.width // unit * 2)
+        prompt = self._prompt
+        latents = tokens_to_latents(self._pipeline, tokens, prompt.height, prompt.width)
         scale = min(1.0, _EDGE / max(latents.shape[-2:]))
         if scale < 1.0:
             latents = torch.nn.functional.interpolate(latents, scale_factor=scale, mode="area")
-        latents = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-        pixels = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
+        pixels = latents_to_pixels(self._pipeline, latents)
         image: Image = self._pipeline.image_processor.postprocess(pixels.nan_to_num(), output_type="pil")[0]
         return image
 

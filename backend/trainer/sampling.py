@@ -17,8 +17,8 @@ from backend.files import atomic_file
 from backend.runs.folder import RunFolder
 from backend.trainer.cache import TensorCache
 from backend.trainer.control import StopControl
+from backend.trainer.decoding import latents_to_pixels, tokens_to_latents
 from backend.trainer.errors import is_disk_full
-from backend.trainer.flow import unpack
 from backend.trainer.live_preview import LivePreview
 from backend.trainer.loading import free_memory
 from backend.trainer.prompts import RANDOM_SEED, Prompt, SamplePlan
@@ -187,11 +187,8 @@ class Sampler:
         return None if stop.requested() else self._decode(pipeline, result.images, prompt)
 
     def _decode(self, pipeline: FluxPipeline, tokens: torch.Tensor, prompt: Prompt) -> Image:
-        vae = pipeline.vae  # its number format may differ from the transformer's (see vae_dtype)
-        unit = pipeline.vae_scale_factor * 2
-        latents = unpack(tokens, prompt.height // unit * 2, prompt.width // unit * 2)
-        latents = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-        pixels = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
+        latents = tokens_to_latents(pipeline, tokens, prompt.height, prompt.width)
+        pixels = latents_to_pixels(pipeline, latents)
         if not torch.isfinite(pixels).all():
             raise BadPictureError("has pixels that are not finite numbers")
         image: Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
