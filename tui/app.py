@@ -187,6 +187,8 @@ class FluxLoraApp(App[int], inherit_bindings=False):
 
         if isinstance(self.screen, ConfirmScreen):
             return  # one question at a time
+        if self.feed.going:  # a run that ended this moment is nothing to ask about
+            await self.feed.refresh()
         question = quit_question(len(self.feed.going), self.actions.busy)
         if question is None:
             self.exit(0)

@@ -80,6 +80,16 @@ class RunFeed:
                     self.publish()
             await asyncio.sleep(_RETRY)
 
+    async def refresh(self, patience: float = 0.5) -> None:
+        """Look at the runs at once, for whoever must not act on a table that is a moment old.
+
+        Args:
+            patience: Seconds after which the table has to do as it is.
+        """
+        with contextlib.suppress(Exception):  # the watch reports what is wrong
+            async with asyncio.timeout(patience):
+                self._take(await (await self.service()).list())
+
     def publish(self) -> None:
         """Tell the screens what the table holds."""
         self.changed.publish(RunsChanged(self.runs, self.live))

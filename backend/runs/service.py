@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ class RunService:
         self.registry = Registry(root)
         self._launchers: dict[str, Launcher] = {}
         self._followers: dict[str, _Follower] = {}
+        self._one_reader = threading.Lock()  # tails are read at an offset of their own
 
     def launcher(self, run: RunRecord | RunSummary | str) -> Launcher:
         """The launcher of a run, or of a backend's name.
@@ -84,7 +86,8 @@ class RunService:
 
     def list_now(self) -> Sequence[RunSummary]:
         """The same for code without an event loop."""
-        return [self._refresh(run) for run in self.registry.all()]
+        with self._one_reader:
+            return [self._refresh(run) for run in self.registry.all()]
 
     async def watch(self) -> AsyncIterator[Sequence[RunSummary]]:
         """The list now, and again whenever something in it has changed."""

@@ -112,7 +112,12 @@ class Terminal:
 
     def wait_for_end(self, seconds: float = 20) -> int:
         """Wait until the command ends; returns its exit code."""
-        return self.process.wait(seconds)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"still running after {seconds} s; the screen shows:\n{self.text()}"
+            ) from None
 
     def kill(self) -> None:
         """SIGKILL the command and all in its session, as closing the window on a hung app does."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,19 @@ async def test_quit_asks_when_a_run_goes_on(tmp_path: Path, key: str) -> None:
         await until(lambda: not app.is_running)
     assert app.return_value == 0
     assert runs.local.asked == []  # leaving never touches a run
+
+
+async def test_quit_does_not_ask_about_a_run_that_ended_a_moment_ago(tmp_path: Path) -> None:
+    runs = FakeRuns(summary())
+    app = make_app(runs, root=tmp_path)
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        run = runs.runs["abcd2345"]
+        run.summary = replace(run.summary, status=Status.STOPPED)  # the watch has not heard of it yet
+        assert app.feed.going
+        await pilot.press("q")
+        await until(lambda: not app.is_running)
+    assert app.return_value == 0
 
 
 async def test_quit_says_what_would_be_cut_short(tmp_path: Path) -> None:
