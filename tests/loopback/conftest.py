@@ -1,0 +1,3 @@
+from tests.loopback.fixtures import clients, modal_cloud
+
+__all__ = ["clients", "modal_cloud"]
