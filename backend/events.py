@@ -1,7 +1,7 @@
 """What a run says while it works: typed event records, one JSON object a line.
 
 A line is ``{"v": 1, "seq": 12, "t": 1763906592.123, "type": "step", ...}``: the format's version,
-a number that grows by one within the run (also over restarts), seconds since 1970, the type, and
+a number that grows within the run (also over restarts), seconds since 1970, the type, and
 the type's own fields. Readers skip types and fields they do not know, so an old app can follow a
 newer trainer. Non-finite numbers travel as the strings ``"nan"``, ``"inf"`` and ``"-inf"``, since
 JSON has none.
@@ -18,6 +18,10 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 VERSION = 1
+
+CONTAINER_STRIDE = 1_000_000
+"""Container ``n`` of a run elsewhere numbers its events from ``n * CONTAINER_STRIDE + 1`` on: it cannot know
+what the one before it said after the last commit. Runs on this machine leave no gaps."""
 
 
 class Status(StrEnum):
@@ -39,8 +43,14 @@ class Status(StrEnum):
 
 
 class Phase(StrEnum):
-    """What the trainer is doing right now."""
+    """What is being done for the run right now; those before ``loading`` are the launcher's."""
 
+    CHECKING = "checking"
+    UPLOADING = "uploading"
+    DOWNLOADING = "downloading base model"
+    BUILDING = "building image"
+    WAITING = "waiting for a GPU"
+    BOOTING = "starting container"
     LOADING = "loading"
     CACHING_LATENTS = "caching latents"
     CACHING_TEXT = "caching text"
@@ -234,6 +244,27 @@ class ErrorEvent(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CommandEvent(Event):
+    """The trainer's answer to a command (see :mod:`backend.runs.commands`).
+
+    Attributes:
+        id: Which command.
+        kind: What it asked for.
+        ok: Whether it was done (``stop``: is being done).
+        detail: What was done, or why it was not, as a sentence.
+        steps: Updates of the whole run from now on, where the command changed that.
+    """
+
+    TYPE: ClassVar[str] = "command"
+
+    id: str
+    kind: str
+    ok: bool
+    detail: str = ""
+    steps: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class UnknownEvent(Event):
     """An event of a type that this version does not know."""
 
@@ -256,6 +287,7 @@ _TYPES: dict[str, type[Event]] = {
         ValidationEvent,
         WarningEvent,
         ErrorEvent,
+        CommandEvent,
     )
 }
 _FIELDS = {

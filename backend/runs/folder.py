@@ -93,8 +93,18 @@ class RunFolder:
 
     @property
     def stop_file(self) -> Path:
-        """Its presence asks the trainer to save and stop (also where signals do not exist)."""
+        """Its presence asks the trainer to save and stop; :mod:`backend.runs.stop_request` reads why."""
         return self.state / "stop"
+
+    @property
+    def control(self) -> Path:
+        """Commands to the running trainer, see :mod:`backend.runs.commands`."""
+        return self.state / "control"
+
+    @property
+    def sampling(self) -> Path:
+        """Weights and requests for a sampler outside the trainer, see :mod:`backend.trainer.handover`."""
+        return self.state / "sampling"
 
     def create(self) -> None:
         """Make the folder and its sub-folders.

@@ -17,12 +17,18 @@ class EventWriter:
 
     Opening it heals a half-written last line (a crash in mid-write) and continues the numbering.
     One process writes at a time: the launcher before it starts the trainer, then the trainer.
+
+    Args:
+        path: The file.
+        first: The least number for the next event: a container that cannot know what its predecessor
+            said after the last commit leaves a gap rather than use a number twice.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, first: int = 1) -> None:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the writer
         size = self._file.tell()
-        last_byte, self._seq = _end_of(path, size)
+        last_byte, last = _end_of(path, size)
+        self._seq = max(last, first - 1)
         self._torn = bool(size) and last_byte != b"\n"  # the next event begins on a line of its own
 
     def write(self, event: Event) -> Event:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.events import Phase
 from backend.files import read_json
 from backend.trainer.control import StopControl
-from backend.trainer.errors import StopRequested, TrainingError, is_disk_full
+from backend.trainer.downloads import OfflineError, fetch, look_up
+from backend.trainer.environment import model_folder
+from backend.trainer.errors import TrainingError
 from backend.trainer.report import Reporter
 from config.schema import ModelConfig
 
@@ -28,6 +30,16 @@ _PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 _INDEX = "model_index.json"
 _LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' name, which adapters on the Hub have
 _BARE = ("config.json", "diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.json")
+
+
+def _allowed(parts: Sequence[str] = PARTS) -> Iterator[str]:
+    yield _INDEX
+    for part in parts:
+        for pattern in _PATTERNS:
+            yield f"{part}/{pattern}"
+
+
+_VAE = (*_allowed(("vae",)), *_BARE)
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,8 @@ def find_model(model: ModelConfig, report: Reporter, stop: StopControl) -> Model
     """Find the base model, its other parts and LoRAs; what is on the Hub is downloaded.
 
     ``name_or_path`` may be a diffusers folder, a folder or .safetensors file of a transformer alone, or
-    a Hub id of either kind of folder.
+    a Hub id of either kind of folder. ``FLUXLORA_MODEL_FOLDER`` stands in for the Hub id of FLUX.1-dev, or
+    for that of ``name_or_path`` where the config does not use FLUX.1-dev.
 
     Raises:
         TrainingError: Something is missing, access is denied, or the network is down and there is no
@@ -69,14 +82,18 @@ def find_model(model: ModelConfig, report: Reporter, stop: StopControl) -> Model
             )
         parts["transformer"] = path
     else:
-        folder = find_base_model(model.name_or_path, report, stop, ("transformer",) if extras else PARTS)
+        folder = _stand_in(model, model.name_or_path) or find_base_model(
+            model.name_or_path, report, stop, ("transformer",) if extras else PARTS
+        )
         if (folder / "transformer").is_dir():
             if extras or not any((folder / part).is_dir() for part in _OTHERS):
                 parts["transformer"] = folder / "transformer"
         elif _is_transformer(folder):
             parts["transformer"] = folder
     if parts:
-        folder = find_base_model(extras or EXTRAS, report, stop, _OTHERS, key="model.extras_name_or_path")
+        folder = _stand_in(model, extras or EXTRAS) or find_base_model(
+            extras or EXTRAS, report, stop, _OTHERS, key="model.extras_name_or_path"
+        )
     if model.vae_path:
         parts["vae"] = _find_vae(model.vae_path, report, stop)
     loras = {
@@ -85,6 +102,26 @@ def find_model(model: ModelConfig, report: Reporter, stop: StopControl) -> Model
         if (value := getattr(model, key))
     }
     return ModelFiles(folder, parts, loras)
+
+
+def _stand_in(model: ModelConfig, name: str) -> Path | None:
+    """The folder that the environment names for a Hub id; None if there is none for this one.
+
+    Raises:
+        TrainingError: It does not exist.
+    """
+    folder = model_folder()
+    if folder is None or not is_hub_id(name) or Path(name).exists():
+        return None
+    if name != EXTRAS and (name != model.name_or_path or model.extras_name_or_path == EXTRAS):
+        return None
+    if not folder.is_dir():
+        raise TrainingError(
+            f"the folder {folder}, which stands in for {name}, does not exist; correct FLUXLORA_MODEL_FOLDER",
+            "no_model",
+            bad_input=True,
+        )
+    return folder
 
 
 def _is_transformer(folder: Path) -> bool:
@@ -123,23 +160,33 @@ def find_base_model(
             "unsupported_model",
             bad_input=True,
         )
-    if not _is_hub_id(name_or_path):
+    if not is_hub_id(name_or_path):
         raise TrainingError(
             f"the base model folder {path} does not exist; correct {key}", "no_model", bad_input=True
         )
-    allowed = tuple(_allowed(parts))
+    return _download(
+        name_or_path,
+        lambda info: model_files(info, parts),
+        (*_allowed(parts), *_BARE),
+        report,
+        stop,
+    )
 
-    def wanted(info: ModelInfo) -> list[tuple[str, int]]:
-        files = _wanted(info, allowed)
-        if not any(name == _INDEX for name, _ in files):
-            files = _wanted(info, _BARE) if "transformer" in parts else []  # a transformer alone
-        if not any(name.endswith(".safetensors") for name, _ in files):
-            raise TrainingError(
-                f"{name_or_path} is not a model in diffusers format: it has no {_INDEX}", "unsupported_model"
-            )
-        return files
 
-    return _download(name_or_path, wanted, (*allowed, *_BARE), report, stop)
+def model_files(info: ModelInfo, parts: Sequence[str] = PARTS) -> list[tuple[str, int]]:
+    """Names and sizes of the files of a base model's parts, or of a transformer alone.
+
+    Raises:
+        TrainingError: The repository holds no such model.
+    """
+    files = _wanted(info, tuple(_allowed(parts)))
+    if not any(name == _INDEX for name, _ in files):
+        files = _wanted(info, _BARE) if "transformer" in parts else []  # a transformer alone
+    if not any(name.endswith(".safetensors") for name, _ in files):
+        raise TrainingError(
+            f"{info.id} is not a model in diffusers format: it has no {_INDEX}", "unsupported_model"
+        )
+    return files
 
 
 def find_lora(name_or_path: str, report: Reporter, stop: StopControl, *, key: str) -> Path:
@@ -154,20 +201,36 @@ def find_lora(name_or_path: str, report: Reporter, stop: StopControl, *, key: st
         return path
     if path.is_dir():
         return path / _lora_of([file.name for file in path.glob("*.safetensors")], name_or_path, key)
-    if not _is_hub_id(name_or_path):
+    if not is_hub_id(name_or_path):
         raise TrainingError(f"{key}: the file {path} does not exist", "no_lora", bad_input=True)
     chosen: list[str] = []
 
     def wanted(info: ModelInfo) -> list[tuple[str, int]]:
-        sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if "/" not in file.rfilename}
-        chosen.append(_lora_of([name for name in sizes if name.endswith(".safetensors")], name_or_path, key))
-        return [(chosen[0], sizes[chosen[0]])]
+        files = lora_files(info, key)
+        chosen.append(files[0][0])
+        return files
 
     folder = _download(name_or_path, wanted, ("*.safetensors",), report, stop)
     return (
         folder
         / (chosen or [_lora_of([file.name for file in folder.glob("*.safetensors")], name_or_path, key)])[0]
     )
+
+
+def lora_files(info: ModelInfo, key: str) -> list[tuple[str, int]]:
+    """Name and size of the file of a LoRA; ``key`` is where the config names it.
+
+    Raises:
+        TrainingError: There is none, or several.
+    """
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if "/" not in file.rfilename}
+    name = _lora_of([name for name in sizes if name.endswith(".safetensors")], info.id, key)
+    return [(name, sizes[name])]
+
+
+def vae_files(info: ModelInfo) -> list[tuple[str, int]]:
+    """Names and sizes of the files of an autoencoder."""
+    return _wanted(info, _VAE)
 
 
 def _lora_of(names: Sequence[str], where: str, key: str) -> str:
@@ -184,10 +247,9 @@ def _find_vae(name_or_path: str, report: Reporter, stop: StopControl) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        if not _is_hub_id(name_or_path):
+        if not is_hub_id(name_or_path):
             raise TrainingError(f"model.vae_path: {path} does not exist", "no_model", bad_input=True)
-        allowed = (*_allowed(("vae",)), *_BARE)
-        path = _download(name_or_path, lambda info: _wanted(info, allowed), allowed, report, stop)
+        path = _download(name_or_path, vae_files, _VAE, report, stop)
     for folder in (path / "vae", path):
         if (folder / "config.json").is_file():
             return folder
@@ -199,7 +261,8 @@ def _find_vae(name_or_path: str, report: Reporter, stop: StopControl) -> Path:
 # -- the Hub -----------------------------------------------------------------------------------
 
 
-def _is_hub_id(name: str) -> bool:
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a Hub id, ``owner/name``."""
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
 
 
@@ -211,42 +274,15 @@ def _download(
     stop: StopControl,
 ) -> Path:
     """The folder of the repository's newest copy; the local one if the Hub cannot be reached."""
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    def tell(done: int, total: int, what: str) -> None:
+        report.phase(Phase.DOWNLOADING, done, total, what)
 
     try:
-        info = HfApi().model_info(repo, files_metadata=True, timeout=30)
-        files = wanted(info)
-        if not files:
-            raise TrainingError(f"{repo} has none of the files that are needed", "unsupported_model")
-        total = sum(size for _, size in files)
-        done = 0
-        report.phase(Phase.LOADING, 0, total, f"looking for {repo}")
-        for name, size in files:
-            stop.check()
-            hf_hub_download(repo, name, revision=info.sha)
-            done += size
-            report.phase(Phase.LOADING, done, total, f"{repo}: {name}")
-        smallest = min(files, key=lambda file: file[1])[0]
-        path = Path(hf_hub_download(repo, smallest))  # by the branch's name: a run without network asks so
-        return path.parents[len(PurePosixPath(smallest).parts) - 1]
-    except GatedRepoError as error:
-        raise TrainingError(
-            f"{repo} is gated: accept its licence on its Hugging Face page, and set HF_TOKEN to a token of "
-            "that account",
-            "model_gated",
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise TrainingError(
-            f"there is no model {repo} on the Hugging Face Hub (or it is private and HF_TOKEN is not set), "
-            "and no folder of that name",
-            "no_model",
-        ) from error
-    except (StopRequested, TrainingError):
-        raise
-    except Exception as error:  # no network has many names, and the client library changes its own
-        if is_disk_full(error):
-            raise
+        return fetch(look_up(repo, wanted), tell, stop.check)
+    except OfflineError as error:
         report.line(f"the Hugging Face Hub cannot be reached ({error}); trying a copy", level="DEBUG")
     try:
         return Path(snapshot_download(repo, allow_patterns=list(allowed), local_files_only=True))
@@ -256,13 +292,6 @@ def _download(
             "copy; check the network or give a folder",
             "model_offline",
         ) from error
-
-
-def _allowed(parts: Sequence[str] = PARTS) -> Iterable[str]:
-    yield _INDEX
-    for part in parts:
-        for pattern in _PATTERNS:
-            yield f"{part}/{pattern}"
 
 
 def _wanted(info: ModelInfo, allowed: Sequence[str] | None = None) -> list[tuple[str, int]]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import psutil
-import torch
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from backend.events import CheckpointEvent, Phase, Status, StepEvent, ValidationEvent
 from backend.trainer.batches import BatchMaker
@@ -19,21 +15,27 @@ from backend.trainer.checkpoint import CheckpointStore
 from backend.trainer.control import StopControl
 from backend.trainer.ema import Ema
 from backend.trainer.errors import StopRequested, TrainingError
+from backend.trainer.extension import keep_steps, with_steps
 from backend.trainer.guards import RUINED, LossGuard, Rollback
-from backend.trainer.loading import DTYPES
+from backend.trainer.handover import Handover
 from backend.trainer.lora import Lora
-from backend.trainer.lora_file import LoraFacts, file_metadata, file_tensors, write_lora
-from backend.trainer.lora_rank import fit_rank, plain_lora
-from backend.trainer.optimizer import settings_of
+from backend.trainer.lora_file import LoraFacts
+from backend.trainer.memory import memory_used
+from backend.trainer.obeying import obey
+from backend.trainer.optimizer import Schedule
 from backend.trainer.order import DataOrder
-from backend.trainer.preview import newest_sample, preview_uri
 from backend.trainer.report import Reporter
+from backend.trainer.resuming import load_network, load_optimizer
 from backend.trainer.rng import Randomness
 from backend.trainer.sampling import Sampler
+from backend.trainer.saving import save_lora
 from backend.trainer.smoothing import SmoothedLoss
 from backend.trainer.step import TrainStep
 from backend.trainer.validation import BestLoss, Validator
 from config.schema import RunConfig
+
+if TYPE_CHECKING:
+    import torch
 
 _MEMORY_EVERY = 20  # steps between two looks at the memory
 
@@ -47,8 +49,13 @@ class TrainingLoop:
         best: The lowest validation loss so far.
         guard: Watches the loss.
         rollback: Whether the run went back to a checkpoint already.
+        handover: Has samples drawn elsewhere; None if they are drawn here.
+        needs_preparing: Whether a run of so many steps must be prepared anew, for it needs more texts.
+        again: Whether :meth:`run` returned for that: the run is saved and goes on when it is prepared.
         step: Updates done.
         saved: Updates done at the last save; None before the first of this process.
+        drawn_at: Updates done when samples were drawn last; None before the first.
+        told_of_samples: What became of them, as a sentence.
         reason: Why the run finished before its last step; None if it did not.
     """
 
@@ -71,8 +78,13 @@ class TrainingLoop:
     best: BestLoss = field(default_factory=BestLoss)
     guard: LossGuard = field(default_factory=LossGuard)
     rollback: Rollback = field(default_factory=Rollback)
+    handover: Handover | None = None
+    needs_preparing: Callable[[int], bool] = lambda steps: False
+    again: bool = False
     step: int = 0
     saved: int | None = None
+    drawn_at: int | None = None
+    told_of_samples: str = ""
     reason: str | None = None
     _validated: int = 0
     _overdue: bool = False
@@ -80,44 +92,100 @@ class TrainingLoop:
     _memory: int = 0
     _boundary: dict[str, Any] | None = None
 
-    def run(self) -> Status:
+    def run(self) -> Status | None:
         """Train until the last step, an early end or a request to stop.
 
         Returns:
-            ``finished`` (with :attr:`reason` if that was early) or ``stopped``.
+            ``finished`` (with :attr:`reason` if that was early), ``stopped``, or None if the run has to be
+            prepared :attr:`again`.
 
         Raises:
             TrainingError: The run was ruined twice, or a checkpoint cannot be saved.
         """
-        train = self.config.process.train
         self.report.status(Status.TRAINING)
         self._back_to_training()
         self._validate_if_due()
-        while self.step < train.steps and not self.best.exhausted:
+        while True:
+            self.stop.requested()  # takes up commands, also after the last step
+            self._obey()
+            if self.again:
+                return None
+            if self.is_done:
+                if self._end():
+                    return Status.FINISHED
+                continue  # it was extended at the last moment
             if self.stop.requested():
                 return self._stopped()
             try:
-                self._update(train.gradient_accumulation)
+                self._update(self.config.process.train.gradient_accumulation)
                 self._between_updates()
             except TrainingError as error:
                 if error.code not in RUINED:
                     raise
                 self._roll_back(error)
-        if self.step < train.steps:
-            self.reason = (
-                f"ended early after step {self.step} of {train.steps}: the validation loss has not fallen "
-                f"since step {self.best.step}"
-            )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no update is left."""
+        return self.step >= self.config.process.train.steps or self.best.exhausted
+
+    def _end(self) -> bool:
+        """Save and draw the end of the run; whether it is one (somebody may have extended it meanwhile)."""
+        steps = self.config.process.train.steps
         if self.saved != self.step or not self.store.final.exists():
             self.checkpoint(final=True)
             if not self.stop.requested():
                 self.draw_samples()
-        return Status.FINISHED
+        if self.stop.inbox is not None:
+            self.stop.inbox.look(now=True)
+            self._obey()
+        if self.again or not self.is_done:
+            return False
+        if self.step < steps:
+            self.reason = (
+                f"ended early after step {self.step} of {steps}: the validation loss has not fallen "
+                f"since step {self.best.step}"
+            )
+        return True
+
+    def _obey(self) -> None:
+        """Carry out the commands that wait."""
+        inbox = self.stop.inbox
+        if inbox is None or not inbox.waiting:
+            return
+        try:
+            if obey(self, inbox):
+                self._back_to_training()
+        except TrainingError as error:
+            if error.code not in RUINED:
+                raise
+            self._roll_back(error)
+
+    def extend(self, steps: int) -> None:
+        """Give the run another total of updates; its folder's config says so from now on.
+
+        Raises:
+            OSError: The config cannot be written.
+            ValueError: The config is none any more.
+            TrainingError: The run has to be prepared again, and cannot be saved before.
+        """
+        more = steps > self.config.process.train.steps
+        config = with_steps(self.config, steps)
+        keep_steps(self.sampler.folder, config)
+        self.config, self.facts = config, replace(self.facts, config=config)
+        scale = self.train_step.schedule.scale
+        self.train_step.schedule = Schedule(self.optimizer, config.process.train)
+        self.train_step.schedule.scale = scale
+        self.report.total(steps)
+        if more and self.needs_preparing(steps):
+            if self.step and self.saved != self.step:
+                self.checkpoint()
+            self.again = True
 
     def _between_updates(self) -> None:
         sample, save = self.config.process.sample, self.config.process.save
         self._validate_if_due()
-        if self.step == self.config.process.train.steps or self.best.exhausted:
+        if self.is_done:
             return
         between = False
         self._overdue |= bool(save.save_every) and self.step % save.save_every == 0
@@ -136,6 +204,9 @@ class TrainingLoop:
     def _stopped(self) -> Status:
         if self.step and self.saved != self.step:
             self.checkpoint()
+        if self.stop.inbox is not None:
+            self.stop.inbox.look(now=True)
+            self._obey()  # somebody may have asked for just that
         return Status.STOPPED
 
     def _update(self, accumulation: int) -> None:
@@ -146,7 +217,7 @@ class TrainingLoop:
         self.step += 1
         self._boundary = None
         if self.step % _MEMORY_EVERY == 1 or not self._memory:
-            self._memory = _memory_used(self.device)
+            self._memory = memory_used(self.device)
         self.report.step(
             StepEvent(
                 step=self.step,
@@ -186,7 +257,7 @@ class TrainingLoop:
         self.report.validation(event, self.best.lowest, self.best.step)
         if new and self.config.process.save.keep_best:
             path = self.store.best
-            size = self._save_lora(path)
+            size = save_lora(self, path)
             self.report.checkpoint(
                 CheckpointEvent(step=self.step, path=self.store.relative(path), bytes=size, best=True)
             )
@@ -239,7 +310,7 @@ class TrainingLoop:
         """
         self.report.phase(Phase.SAVING, 0, 2)
         path = self.store.final if final else self.store.numbered(self.step)
-        size = self._save_lora(path)
+        size = save_lora(self, path)
         self.report.phase(Phase.SAVING, 1, 2)
         if not final and self._samples_are_drawn():
             self.store.keep_previous()
@@ -252,33 +323,6 @@ class TrainingLoop:
         self.report.sync()
         self.store.prune()
 
-    def _save_lora(self, path: Path) -> int:
-        """Write the weights as they are used (the moving average, if there is one); returns the size."""
-        weights = self.ema.state() if self.ema is not None else self.lora.state()
-        if self.lora.kind != "lora" and path in (self.store.final, self.store.best):
-            plain = self.store.as_lora(path)
-            self._write_lora(plain, plain_lora(self.lora, weights, self.lora.rank))
-            self.report.line(f"saved {self.store.relative(plain)}: a plain LoRA, for other programs")
-        return self._write_lora(path, self.lora.scaled(weights))
-
-    def _write_lora(self, path: Path, weights: Mapping[str, torch.Tensor]) -> int:
-        wanted = DTYPES[self.config.process.save.dtype]
-        tensors, dtype = file_tensors(weights, 1.0, wanted)
-        if dtype is not wanted:
-            self.report.warning(
-                f"save.dtype {self.config.process.save.dtype} cannot hold the LoRA's weights; it is saved in "
-                "bfloat16",
-                "dtype_overflow",
-            )
-        metadata = file_metadata(
-            self.facts,
-            tensors,
-            step=self.step,
-            epoch=self.order.epoch,
-            preview=preview_uri(newest_sample(self.sampler.folder.samples)),
-        )
-        return write_lora(path, tensors, metadata)
-
     def _samples_are_drawn(self) -> bool:
         process = self.config.process
         return bool(process.sample.sample_every) and not process.train.disable_sampling
@@ -286,17 +330,26 @@ class TrainingLoop:
     def _averaged(self) -> AbstractContextManager[None]:
         return self.ema.swapped_in() if self.ema is not None else contextlib.nullcontext()
 
-    def draw_samples(self, *, first: bool = False) -> bool:
+    def draw_samples(self, *, first: bool = False, wanted: bool = False) -> bool:
         """Draw the sample pictures, with the moving average if there is one; whether there are any.
 
         Args:
             first: Draw those of before the first step.
+            wanted: Somebody asked for them: draw also before the step at which rounds begin.
         """
-        with self._averaged():
-            drawn = self.sampler.sample(self.step, self.report, self.stop, first=first)
+        if self.handover is not None:
+            drawn = self.handover.request(self.step, first=first, wanted=wanted)
+            said = "are asked for" if drawn else "could not be asked for"
+        else:
+            with self._averaged():
+                drawn = self.sampler.sample(self.step, self.report, self.stop, first=first, wanted=wanted)
+            said = f"are drawn, {self.sampler.bad} of them bad" if self.sampler.bad else "are drawn"
+        if drawn and not first and not self.stop.requested():
+            self.drawn_at = self.step
+        self.told_of_samples = f"the samples of step {self.step} {said}"
         if first:
             self._drawn_well = drawn and not self.sampler.bad
-        return drawn
+        return drawn and self.handover is None
 
     # -- resume ------------------------------------------------------------------------------
 
@@ -328,8 +381,8 @@ class TrainingLoop:
         Raises:
             TrainingError: The state belongs to another network.
         """
-        if self._load_network(state):
-            self._load_optimizer(state)
+        if load_network(state, self.lora, self.ema, self.report):
+            load_optimizer(state, self.optimizer, self.report)
         self.best.load(state["validation"]["best"])
         self._validated = int(state["validation"]["validated"])
         self.guard.load(state["guard"])
@@ -347,36 +400,7 @@ class TrainingLoop:
                 "data_changed",
             )
         self.step = self.saved = int(state["step"])
-
-    def _load_network(self, state: dict[str, Any]) -> bool:
-        """Take over the weights; returns whether they are the same network's (the optimizer's state fits)."""
-        weights, average, before = state["lora"], state["ema"], state["network"]
-        same = bool(before == {"type": self.lora.kind, "rank": self.lora.rank, "scale": self.lora.scale})
-        if not same and before["type"] == self.lora.kind:
-            fitted = fit_rank(weights, self.lora, before["scale"])
-            if fitted is not None:
-                average = None if average is None else fit_rank(average, self.lora, before["scale"])
-                weights = fitted
-                self.report.warning(
-                    f"the network changed from rank {before['rank']} to {self.lora.rank} since the last "
-                    "save: what it learned is kept as far as it fits, the optimizer starts afresh",
-                    "rank_changed",
-                )
-        self.lora.load(weights)
-        if self.ema is not None:
-            self.ema.load(average if average is not None else weights)
-        return same
-
-    def _load_optimizer(self, state: dict[str, Any]) -> None:
-        if state["optimizer_name"] != type(self.optimizer).__name__:
-            self.report.warning(
-                "the optimizer changed since the last save: it starts afresh", "optimizer_changed"
-            )
-            return
-        settings = settings_of(self.optimizer)
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, values in zip(self.optimizer.param_groups, settings, strict=True):
-            group.update(values)  # the config's, not the saved ones
+        self.drawn_at = None
 
     def save_after_failure(self) -> bool:
         """Save the last whole step when a run fails in the middle of the next; whether that was possible."""
@@ -387,10 +411,3 @@ class TrainingLoop:
         except (TrainingError, OSError, RuntimeError):
             return False
         return True
-
-
-def _memory_used(device: torch.device) -> int:
-    """Bytes: the most that was in use on a GPU, resident memory of this process elsewhere."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return int(psutil.Process().memory_info().rss)

@@ -106,10 +106,18 @@ class Lora:
 
     def scaled(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Weights with :attr:`scale` multiplied in, so that their readers need to know of none."""
-        if self.scale == 1.0:
+        return self._times(self.scale, weights)
+
+    def unscaled(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The inverse of :meth:`scaled`, but for rounding."""
+        return self._times(1.0 / self.scale, weights)
+
+    @staticmethod
+    def _times(factor: float, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if factor == 1.0:
             return dict(weights)
         ends = ("lora_B.weight", "lokr_w1", "lokr_w1_a")
-        return {name: w * self.scale if name.endswith(ends) else w for name, w in weights.items()}
+        return {name: w * factor if name.endswith(ends) else w for name, w in weights.items()}
 
     @contextlib.contextmanager
     def off(self) -> Iterator[None]:

@@ -1,10 +1,11 @@
-"""Whether a training step fits the device's memory without recomputing activations."""
+"""How much memory a training step needs and has, and whether it must recompute activations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -166,3 +167,10 @@ def _kept(
             return_dict=False,
         )
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def memory_used(device: torch.device) -> int:
+    """Bytes: the most that was in use on a GPU, resident memory of this process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return int(psutil.Process().memory_info().rss)

@@ -20,6 +20,7 @@ from typing import TextIO
 from backend.events import (
     AttemptEvent,
     CheckpointEvent,
+    CommandEvent,
     ErrorEvent,
     Event,
     Phase,
@@ -55,6 +56,7 @@ class Reporter:
         self._lines: deque[str] = deque()
         self._lost = 0
         self._phase: str | None = None
+        self._detail: str | None = None
         self._phase_said = 0.0
         self._line_said = 0.0
         self._status: Status | None = None
@@ -139,9 +141,10 @@ class Reporter:
         new = phase.value != self._phase or done == 0
         if not new and done != total and now - self._phase_said < _PHASE_INTERVAL:
             return
-        if (phase.value != self._phase or detail) and phase not in (Phase.TRAINING, Phase.SAVING):
+        unsaid = phase.value != self._phase or (detail and detail != self._detail)
+        if unsaid and phase not in (Phase.TRAINING, Phase.SAVING):
             self.line(f"{phase}: {detail}" if detail else f"{phase} ({total})" if total else str(phase))
-        self._phase, self._phase_said = phase.value, now
+        self._phase, self._phase_said, self._detail = phase.value, now, detail
         self.emit(PhaseEvent(phase=phase.value, done=done, total=total, detail=detail))
 
     def step(self, event: StepEvent) -> None:
@@ -171,6 +174,17 @@ class Reporter:
         """Report a complete LoRA file."""
         self.emit(event)
         self.line(f"saved {event.path} ({event.bytes / 2**20:,.2f} MiB, {event.step} steps)")
+
+    def answer(self, event: CommandEvent) -> None:
+        """Report what became of a command."""
+        self.emit(event)
+        self.line(f"asked to {event.kind}: {event.detail}", level="INFO" if event.ok else "WARNING")
+
+    def total(self, steps: int) -> None:
+        """The run has ``steps`` updates from now on."""
+        self.total_steps = steps
+        if self._attempt is not None:
+            self._attempt = dataclasses.replace(self._attempt, steps=steps)
 
     def warning(self, message: str, code: str = "") -> None:
         """Report something that is off while the run goes on."""

@@ -95,7 +95,14 @@ class Sampler:
         self.bad = 0
         self.all_bad = False
 
-    def sample(self, step: int, report: Reporter, stop: StopControl, *, first: bool = False) -> bool:
+    @property
+    def can_draw(self) -> bool:
+        """Whether a round has any pictures."""
+        return bool(self._plan.prompts)
+
+    def sample(
+        self, step: int, report: Reporter, stop: StopControl, *, first: bool = False, wanted: bool = False
+    ) -> bool:
         """Draw all pictures for the model after ``step`` updates; ends early on a request to stop.
 
         Args:
@@ -103,6 +110,7 @@ class Sampler:
             report: Told of pictures and failures.
             stop: Asked between two denoising steps.
             first: Draw what is drawn before the first step, whatever ``step`` is.
+            wanted: Draw also before the step at which rounds begin.
 
         Returns:
             Whether there was anything to draw.
@@ -110,7 +118,7 @@ class Sampler:
         self.bad, self.all_bad = 0, False
         prompts = self._plan.first if first else self._plan.prompts
         total = len(prompts)
-        if not total or (not first and step < self._plan.start_step):
+        if not total or (not first and not wanted and step < self._plan.start_step):
             return False
         report.phase(Phase.SAMPLING, 0, total)
         with _training_undisturbed(self._transformer), added(self._transformer, self._loras):

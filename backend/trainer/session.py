@@ -27,6 +27,9 @@ from backend.trainer.dataset import Picture, read_datasets, with_variants
 from backend.trainer.devices import choose_device, describe_device, prepare_device
 from backend.trainer.ema import Ema
 from backend.trainer.encode import Progress, cache_texts
+from backend.trainer.environment import samples_are_handed_on
+from backend.trainer.extension import keep_steps, with_steps
+from backend.trainer.handover import Handover
 from backend.trainer.held_out import cache_held_out, hold_out
 from backend.trainer.hub import find_model
 from backend.trainer.latents import cache_pictures
@@ -35,6 +38,7 @@ from backend.trainer.loop import TrainingLoop
 from backend.trainer.lora import attach_lora, network_warnings
 from backend.trainer.lora_file import LoraFacts, count_tags
 from backend.trainer.memory import wants_checkpointing
+from backend.trainer.obeying import why_not
 from backend.trainer.optimizer import Schedule, build_optimizer, choose_optimizer, schedule_factor
 from backend.trainer.order import DataOrder, Sample
 from backend.trainer.pretrained import load_pretrained
@@ -48,7 +52,7 @@ from backend.trainer.step import FlowModel, TrainStep
 from backend.trainer.timesteps import NoiseLevelSampler
 from backend.trainer.trackers import Trackers
 from backend.trainer.validation import BestLoss, Validator
-from config.schema import RunConfig, ValidationConfig
+from config.schema import ProcessConfig, RunConfig, ValidationConfig
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 _SEED_FILE = "seed.json"
@@ -89,12 +93,13 @@ class Session:
             TrainingError: The run cannot go on.
             StopRequested: The run was asked to stop before training began.
         """
-        _quiet_libraries()
-        steps = self._process.train.steps
+        quiet_libraries()
         device = choose_device(self._process.device, self._report)
         prepare_device(device)
         self._store.remove_leftovers()
         done = self.done = self._store.saved_step()
+        self._extend_before_training()
+        steps = self._process.train.steps
         self._report.attempt(
             attempt=self._attempt,
             step=done,
@@ -111,12 +116,47 @@ class Session:
         if train.force_first_sample or (not self.loop.step and not train.skip_first_sample):
             self.loop.draw_samples(first=True)
         self._stop.check()
-        status = self._tracked(self.loop)
+        while (status := self._tracked(self.loop)) is None:
+            self._prepare_again(device)
         if status is Status.FINISHED:
             self._finish()
         return status
 
-    def _tracked(self, loop: TrainingLoop) -> Status:
+    def _extend_before_training(self) -> None:
+        """Carry out what asks for more steps before anything is prepared: that is when it costs least."""
+        inbox = self._stop.inbox
+        if inbox is None:
+            return
+        inbox.look(now=True)
+        for command in [command for command in inbox.waiting if command.kind == "extend"]:
+            steps, before = command.steps or 0, self._process.train.steps
+            problem = why_not(steps, self.done)
+            if problem is None:
+                config = with_steps(self._config, steps)
+                try:
+                    keep_steps(self._folder, config)
+                    self._use(config)
+                except (OSError, ValueError) as error:
+                    problem = f"the run's config cannot be written: {error}"
+            if problem is None:
+                inbox.answer(command, ok=True, detail=f"{steps} steps instead of {before}", steps=steps)
+            else:
+                inbox.answer(command, ok=False, detail=problem)
+
+    def _use(self, config: RunConfig) -> None:
+        self._config, self._process = config, config.process
+
+    def _prepare_again(self, device: torch.device) -> None:
+        """The run has become longer and needs more texts: go on from what it just saved, as a resume does."""
+        if self.loop is None:
+            return
+        self._use(self.loop.config)
+        self.done = self.loop.step
+        self.loop = None
+        free_memory(device)
+        self.loop = self._prepare(device)
+
+    def _tracked(self, loop: TrainingLoop) -> Status | None:
         """Train, with the trackers that the config asks for."""
         trackers = Trackers(self._config, self._folder, loop.step, self._report)
         if not trackers:
@@ -149,19 +189,10 @@ class Session:
         state = self._store.load_state()
         seed = int(state["training_seed"]) if state is not None else self._seed()
         pictures, held = hold_out(read_datasets(process, report, stop), process, seed, report)
-        pictures = with_variants(pictures, train, seed)
+        plain = pictures
+        pictures = with_variants(plain, train, seed)
         plan = sample_plan(process)
-        files = find_model(process.model, report, stop)
-        base = BaseModel(
-            files.folder,
-            process.model.name_or_path,
-            device,
-            DTYPES[train.dtype],
-            parts=files.parts,
-            loras=files.loras,
-            settings=process.model,
-        )
-        base.check()
+        base = open_base_model(process, device, report, stop)
 
         ram = RamBudget.of_this_machine()
         texts = TensorCache(cache_dir() / "text", ram)
@@ -173,7 +204,8 @@ class Session:
         validation_samples = cache_held_out(held, base, vae, keys, latents, progress)
         if held:
             report.line(f"held out for validation: {len(validation_samples)} pictures")
-        if not plan.texts:
+        elsewhere = process.sample.where == "async" and samples_are_handed_on()
+        if not plan.texts or elsewhere:
             vae.cache_clear()
         free_memory(device)
         stop.check()
@@ -236,6 +268,10 @@ class Session:
             device=device,
             validator=validator,
             best=BestLoss(train.early_stop),
+            handover=Handover(self._folder, lora, ema, plan, report) if elsewhere else None,
+            needs_preparing=lambda steps: (
+                with_variants(plain, train.model_copy(update={"steps": steps}), seed) != pictures
+            ),
         )
         if state is not None:
             loop.load(state)
@@ -285,6 +321,29 @@ class Session:
         )
 
 
+def open_base_model(
+    process: ProcessConfig, device: torch.device, report: Reporter, stop: StopControl
+) -> BaseModel:
+    """The base model that a config names, its parts found and not loaded yet.
+
+    Raises:
+        TrainingError: Something is missing, or it is no FLUX.1.
+        StopRequested: The run was asked to stop meanwhile.
+    """
+    files = find_model(process.model, report, stop)
+    base = BaseModel(
+        files.folder,
+        process.model.name_or_path,
+        device,
+        DTYPES[process.train.dtype],
+        parts=files.parts,
+        loras=files.loras,
+        settings=process.model,
+    )
+    base.check()
+    return base
+
+
 def _all_texts(pictures: list[Picture], plan: SamplePlan) -> list[str]:
     """Every text that has to be encoded, once, in the order of its first use."""
     texts = dict.fromkeys(text for picture in pictures for text in picture.all_texts())
@@ -292,7 +351,7 @@ def _all_texts(pictures: list[Picture], plan: SamplePlan) -> list[str]:
     return list(texts)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """No progress bars and no chatter: the log is made of lines."""
     import diffusers.utils.logging as diffusers_log
     import transformers.utils.logging as transformers_log

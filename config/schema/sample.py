@@ -54,6 +54,11 @@ class SampleConfig(Section):
     guidance_scale: Float = Field(7.0, ge=0, description="Guidance value fed to the model while sampling.")
     sample_steps: Int = Field(20, ge=1, le=1000, description="Denoising steps of a sample.")
     network_multiplier: Float = Field(1.0, description="Strength of the LoRA in the samples.")
+    where: Annotated[Literal["container", "async"], BeforeValidator(lower)] = Field(
+        "container",
+        description="On Modal: container draws samples where the run trains, async in a second, cheaper "
+        "container, so that training does not wait for them. No effect on this machine.",
+    )
     format: Annotated[Literal["jpg", "png", "webp"], BeforeValidator(lower)] = Field(
         "jpg", description="File format of the samples."
     )

@@ -156,6 +156,25 @@ def find_all(never_stop: StopControl, **model: str) -> ModelFiles:
     return find_model(ModelConfig(**model), Reporter(None, io.StringIO()), never_stop)
 
 
+def test_a_folder_stands_in_for_the_base_models_id(
+    tmp_path: Path, tiny_flux: Path, never_stop: StopControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev = "black-forest-labs/FLUX.1-dev"
+    monkeypatch.setenv("FLUXLORA_MODEL_FOLDER", str(tiny_flux))
+    assert find_all(never_stop, name_or_path=dev) == ModelFiles(tiny_flux)
+    assert find_all(never_stop, name_or_path="some/flux") == ModelFiles(tiny_flux)
+    alone = tiny_flux / "transformer"
+    assert find_all(never_stop, name_or_path=str(alone)) == ModelFiles(tiny_flux, {"transformer": alone})
+    # A folder of one's own, and an id beside FLUX.1-dev's, are not what it stands in for.
+    assert find_all(never_stop, name_or_path=str(tiny_flux.parent)).folder == tiny_flux.parent
+    with pytest.raises(TrainingError, match="no local copy"):
+        find_all(never_stop, name_or_path="some/flux", extras_name_or_path=dev)
+    monkeypatch.setenv("FLUXLORA_MODEL_FOLDER", str(tmp_path / "gone"))
+    with pytest.raises(TrainingError, match="correct FLUXLORA_MODEL_FOLDER") as caught:
+        find_all(never_stop, name_or_path=dev)
+    assert caught.value.bad_input
+
+
 def test_of_single_files_only_safetensors_are_taken(tmp_path: Path, never_stop: StopControl) -> None:
     file = tmp_path / "flux.gguf"
     file.touch()

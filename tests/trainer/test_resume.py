@@ -25,7 +25,7 @@ from backend.events import (
     WarningEvent,
 )
 from backend.runs.view import step_rows
-from backend.trainer import loop as loop_module
+from backend.trainer import saving
 from backend.trainer.checkpoint import STATE_FILE, CheckpointStore
 from backend.trainer.report import Reporter
 from tests.trainer.conftest import MakeRun, Run
@@ -140,7 +140,7 @@ class PowerCut(BaseException):
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (loop_module, "write_lora"),
+        (saving, "write_lora"),
         (CheckpointStore, "save_state"),
         (Reporter, "checkpoint"),
         (CheckpointStore, "prune"),
