@@ -53,6 +53,10 @@ def _steps(config: RunConfig) -> Iterator[Problem]:
             "sample.sample_every",
             f"{sample.sample_every} is more than train.steps ({train.steps}): no samples during training",
         )
+    if sample.where == "async" and _samples(config):
+        yield Problem(
+            "info", "sample.where", "async has an effect on Modal only: elsewhere the trainer draws samples"
+        )
     if (
         train.lr > 0.01
         and train.optimizer not in ("prodigy", "prodigy8bit", "sgd")

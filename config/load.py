@@ -59,7 +59,11 @@ class LoadedConfig:
 
 
 def load_config(
-    path: Path | str, overrides: Sequence[str] = (), *, env: Mapping[str, str] | None = None
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    env: Mapping[str, str] | None = None,
+    files: bool = True,
 ) -> LoadedConfig:
     """Read, check and resolve a config.
 
@@ -67,20 +71,25 @@ def load_config(
         path: A YAML or JSON file in ai-toolkit's format.
         overrides: ``key.path=value`` strings, applied in order.
         env: Variables for ``${NAME}``; the process's environment and ``.env`` files if None.
+        files: Whether the folders and files that it names must be here.
 
     Raises:
         ConfigError: It has at least one error; carries all problems.
     """
-    loaded, problems = check_config(path, overrides, env=env)
+    loaded, problems = check_config(path, overrides, env=env, files=files)
     if loaded is None:
         raise ConfigError(str(path), problems)
     return loaded
 
 
 def check_config(
-    path: Path | str, overrides: Sequence[str] = (), *, env: Mapping[str, str] | None = None
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    env: Mapping[str, str] | None = None,
+    files: bool = True,
 ) -> tuple[LoadedConfig | None, list[Problem]]:
-    """All problems of a config, and the config itself if none of them is an error."""
+    """All problems of a config, and the config itself if none is an error; see :func:`load_config`."""
     path = Path(path)
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -98,13 +107,16 @@ def check_config(
     kept = parse(text, is_json=is_json)
     if kept.data is None:
         return None, in_order(kept.problems)
-    return _Check(path, kept, overrides).run(
-        parse(text, is_json=is_json, variables=_variables(path) if env is None else env)
+    return _Check(path, kept, overrides, files).run(
+        parse(text, is_json=is_json, variables=variables(path) if env is None else env)
     )
 
 
-def _variables(path: Path) -> dict[str, str]:
-    """The environment over ``.env`` of the config's folder over ``.env`` of the working folder."""
+def variables(path: Path) -> dict[str, str]:
+    """What ``${NAME}`` in the config ``path`` can stand for.
+
+    The environment over ``.env`` of the config's folder over ``.env`` of the working folder.
+    """
     from dotenv import dotenv_values
 
     found: dict[str, str] = {}
@@ -122,8 +134,9 @@ def _variables(path: Path) -> dict[str, str]:
 class _Check:
     """One run of all checks over one file."""
 
-    def __init__(self, path: Path, kept: Document, overrides: Sequence[str]) -> None:
+    def __init__(self, path: Path, kept: Document, overrides: Sequence[str], files: bool) -> None:
         self.path = path
+        self.files = files
         self.kept = kept
         self.overrides = overrides
         self.problems: list[Problem] = list(kept.problems)
@@ -152,10 +165,10 @@ class _Check:
             self._place_and_add(problem)
         for place in (process, raw["config"]["process"][0]):
             make_absolute(place, self.path.absolute().parent)
-        config = self._validate(data, process)
+        config = self._validate(data, process, raw.get("meta"))
         if config is None:
             return self._end(None)
-        for problem in (*cross_checks(config), *file_checks(config)):
+        for problem in (*cross_checks(config), *(file_checks(config) if self.files else ())):
             self._place_and_add(problem)
         return self._end(LoadedConfig(self.path, config, raw))
 
@@ -259,11 +272,12 @@ class _Check:
             self._add("error", "meta", "must be a mapping of keys", ("meta",))
         return process[0]
 
-    def _validate(self, data: dict[str, Any], process: dict[str, Any]) -> RunConfig | None:
+    def _validate(self, data: dict[str, Any], process: dict[str, Any], meta: Any) -> RunConfig | None:
+        """The checked values; ``meta`` goes into a file that is given away, so its ``${VAR}`` stay."""
         values = {
             "name": data["config"].get("name"),
             "process": _without_empty_sections(process, ProcessConfig),
-            "meta": data.get("meta") or {},
+            "meta": meta or {},
         }
         try:
             return RunConfig.model_validate(values)

@@ -7,6 +7,7 @@ knows and that have no effect here are listed in :mod:`config.compat`, not here.
 
 from config.schema.base import Section
 from config.schema.dataset import DatasetConfig
+from config.schema.modal import ModalConfig
 from config.schema.model import ModelConfig, QuantizeKwargs
 from config.schema.network import NetworkConfig, NetworkKwargs
 from config.schema.run import LoggingConfig, ProcessConfig, RunConfig, SaveConfig
@@ -18,6 +19,7 @@ __all__ = [
     "EarlyStopConfig",
     "EmaConfig",
     "LoggingConfig",
+    "ModalConfig",
     "ModelConfig",
     "NetworkConfig",
     "NetworkKwargs",

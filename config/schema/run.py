@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from config.schema.base import FileDtype, Int, Section, never_if_off, path, unit
 from config.schema.dataset import DatasetConfig
+from config.schema.modal import ModalConfig
 from config.schema.model import ModelConfig
 from config.schema.network import NetworkConfig
 from config.schema.sample import SampleConfig
@@ -87,6 +88,7 @@ class ProcessConfig(Section):
         None, description="Settings of the pictures drawn before the first step, if they differ."
     )
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description="Trackers.")
+    modal: ModalConfig = Field(default_factory=ModalConfig, description="Where it trains on Modal.")
 
     @property
     def trigger_alone(self) -> bool:

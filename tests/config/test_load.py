@@ -124,6 +124,15 @@ def test_warnings_say_what_to_do(write: Write, change: tuple[str, str], key: str
     assert problem.line is not None
 
 
+def test_samples_in_a_container_of_their_own_are_modals(write: Write) -> None:
+    change = ("sample_every: 250", "sample_every: 250\n        where: Async\n        prompts: ['a zork']")
+    loaded, problems = check_config(write(change))
+    assert loaded is not None
+    assert loaded.config.process.sample.where == "async"
+    problem = find(problems, "sample.where")
+    assert (problem.severity, "on Modal only" in problem.message) == ("info", True)
+
+
 def test_keys_of_a_misnamed_section_are_told_their_place(write: Write) -> None:
     _, problems = check_config(
         write(("      datasets:\n        - folder", "      dataset:\n          folder"))
@@ -341,3 +350,10 @@ def test_parse_never_raises(text: str) -> None:
     for path, place in document.keys.items():
         assert 1 <= place.line <= text.count("\n") + 1
         assert path
+
+
+def test_meta_keeps_references_to_variables(write: Write) -> None:
+    """It is written into the LoRA file, which is given away."""
+    config = write(("  version: '1.0'", "  author: ${SOMEBODY}"))
+    loaded = load_config(config, env={"SOMEBODY": "a secret"})
+    assert loaded.config.meta == {"name": "fox", "author": "${SOMEBODY}"}
