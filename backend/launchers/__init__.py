@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from backend.launchers.base import Launcher
     from backend.runs.registry import Registry
 
-BACKENDS = ("local",)
+BACKENDS = ("local", "modal")
 
 
 def launcher_for(name: str, registry: Registry) -> Launcher:
@@ -23,4 +23,8 @@ def launcher_for(name: str, registry: Registry) -> Launcher:
         from backend.launchers.local import LocalLauncher
 
         return LocalLauncher(registry)
+    if name == "modal":
+        from backend.launchers.modal.launcher import ModalLauncher
+
+        return ModalLauncher(registry)
     raise LaunchError(f"there is no backend {name!r} in this version; there is: {', '.join(BACKENDS)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from backend.events import Event, Status
+from backend.runs.commands import Command
 from backend.runs.folder import RunRecord
 from backend.runs.view import RunView
 
@@ -47,10 +48,17 @@ class EventBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """The truth about a run at one moment: what it said last, corrected by what is known of its process."""
+    """The truth about a run at one moment: what it said last, corrected by what is known of its process.
+
+    Attributes:
+        status: Its status.
+        reason: Sentence that goes with it.
+        settled: Whether nothing is left to do for a run that has ended, so that nobody need look again.
+    """
 
     status: Status
     reason: str | None = None
+    settled: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +68,37 @@ class RunFile:
     path: str
     bytes: int
     modified: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What a launcher knows of a run beside what the run says itself.
+
+    Attributes:
+        where: Where it trains, for people: ``this machine``, ``Modal, H100``.
+        remote: Whether its files are elsewhere and have to be brought home.
+        safe_to_close: Whether the run goes on when this machine is switched off.
+        online: Whether the place where it trains can be reached; True where there is no way to it.
+        link_since: Since when that is so, seconds since 1970; None if unknown.
+        link_why: Why it cannot be reached, as a sentence.
+        rate: Dollars an hour at most; None where it costs nothing.
+        dollars: Dollars so far, as far as can be told from the containers' times.
+        projected: Dollars at the end at the present pace; None while it is not known.
+        budget: Dollars at which it saves and stops; None without a limit.
+        folder: Its folder at the place where it trains; empty if it has none.
+    """
+
+    where: str
+    remote: bool = False
+    safe_to_close: bool = True
+    online: bool = True
+    link_since: float | None = None
+    link_why: str = ""
+    rate: float | None = None
+    dollars: float | None = None
+    projected: float | None = None
+    budget: float | None = None
+    folder: str = ""
 
 
 class Launcher(Protocol):
@@ -84,6 +123,10 @@ class Launcher(Protocol):
         """What the run's own last word (``view``) means, given what is known of its process. No network."""
         ...
 
+    def facts(self, run: RunRecord, view: RunView) -> RunFacts:
+        """What is known of the run beside its own words (``view``). A look at small files, no network."""
+        ...
+
     async def status(self, run: RunRecord) -> RunState:
         """The run's status now; never 'training' for a run whose process is gone."""
         ...
@@ -106,11 +149,29 @@ class Launcher(Protocol):
         """
         ...
 
+    async def command(self, run: RunRecord, command: Command) -> None:
+        """Ask the trainer for something; it answers with a :class:`backend.events.CommandEvent` of that id.
+
+        Returns when the command is on its way, not when it was carried out.
+
+        Raises:
+            LaunchError: The run has ended already, cannot do that, or cannot be reached.
+        """
+        ...
+
     async def resume(self, run: RunRecord, overrides: Sequence[str] = ()) -> RunRecord:
         """Take an ended run up again from its last resume state.
 
         Raises:
             LaunchError: It is running, or finished with nothing left to do.
+        """
+        ...
+
+    async def delete(self, run: RunRecord) -> None:
+        """Delete an ended run's files wherever they are, its local folder included.
+
+        Raises:
+            LaunchError: It has not ended, or its files cannot be deleted.
         """
         ...
 

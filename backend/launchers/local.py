@@ -10,18 +10,27 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from backend.events import Status, StatusEvent
-from backend.launchers.base import EventBatch, LaunchError, LaunchRequest, LogChunk, RunFile, RunState
+from backend.events import CommandEvent, Status, StatusEvent
+from backend.launchers.base import (
+    EventBatch,
+    LaunchError,
+    LaunchRequest,
+    LogChunk,
+    RunFacts,
+    RunFile,
+    RunState,
+)
 from backend.launchers.process import ask_to_stop, is_alive, kill, spawn_detached
+from backend.runs import commands
+from backend.runs.commands import Command
 from backend.runs.folder import RunFolder, RunRecord, new_run_id
-from backend.runs.follow import changes
 from backend.runs.registry import Registry
-from backend.runs.stream import EventTail, EventWriter
+from backend.runs.stream import EventWriter
+from backend.runs.tail import follow_events, follow_log, list_files, read_view
 from backend.runs.view import RunView
 from config.load import LoadedConfig, load_config
 
 _GRACE = 20.0  # seconds that a run may be without a process while it is being started
-_CHUNK = 1 << 20
 
 
 class LocalLauncher:
@@ -92,6 +101,10 @@ class LocalLauncher:
         """Start the trainer's process. The caller has made sure that none runs."""
         folder.stop_file.unlink(missing_ok=True)
         with EventWriter(folder.events) as writer:
+            for letter in commands.waiting(folder.control):  # the process that they were sent to is gone
+                why = "the run had ended; it was started again"
+                writer.write(CommandEvent(id=letter.id, kind=letter.kind or "unknown", ok=False, detail=why))
+                letter.path.unlink(missing_ok=True)
             writer.write(StatusEvent(status=Status.QUEUED))
         handle = spawn_detached((*self._trainer, str(folder.path)), log=folder.log, folder=folder.path)
         record = record.with_handle(**handle)
@@ -148,6 +161,10 @@ class LocalLauncher:
             return RunState(status=latest.status, reason=latest.reason)
         return RunState(status=Status.INTERRUPTED, reason=_why_gone(folder))
 
+    def facts(self, run: RunRecord, view: RunView) -> RunFacts:
+        """It trains here, costs nothing, and ends with the machine."""
+        return RunFacts(where="this machine", safe_to_close=False)
+
     async def status(self, run: RunRecord) -> RunState:
         """The run's status now."""
         return await asyncio.to_thread(lambda: self.judge(run, read_view(RunFolder(run.path))))
@@ -156,34 +173,17 @@ class LocalLauncher:
         self, run: RunRecord, offset: int = 0, *, follow: bool = True
     ) -> AsyncIterator[EventBatch]:
         """The run's events from byte ``offset`` on."""
-        tail = EventTail(RunFolder(run.path).events, offset)
-        async for last in self._looks(run, follow):
-            while events := await asyncio.to_thread(tail.read, _CHUNK):
-                yield EventBatch(events, tail.offset)
-            if last:
-                return
+        async for batch in follow_events(RunFolder(run.path), offset, self._over(run) if follow else None):
+            yield batch
 
     async def logs(self, run: RunRecord, offset: int = 0, *, follow: bool = True) -> AsyncIterator[LogChunk]:
         """The run's log from byte ``offset`` on."""
-        path = RunFolder(run.path).log
-        async for last in self._looks(run, follow):
-            while data := await asyncio.to_thread(_read_bytes, path, offset):
-                offset += len(data)
-                yield LogChunk(data, offset)
-            if last:
-                return
+        async for chunk in follow_log(RunFolder(run.path), offset, self._over(run) if follow else None):
+            yield chunk
 
-    async def _looks(self, run: RunRecord, follow: bool) -> AsyncIterator[bool]:
-        """Yield whenever files may have grown; True the last time, after the process has gone."""
-        if not follow:
-            yield True
-            return
-        folder = RunFolder(run.path)
-        async for _ in changes(run.path):
-            ended = await asyncio.to_thread(self._has_ended, folder, run)
-            yield ended
-            if ended:
-                return
+    def _over(self, run: RunRecord) -> Callable[[], bool]:
+        """A check whether the run's process has gone: nothing more will come then."""
+        return lambda: self._has_ended(RunFolder(run.path), run)
 
     def _has_ended(self, folder: RunFolder, run: RunRecord) -> bool:
         current = folder.read_record() or run
@@ -214,11 +214,47 @@ class LocalLauncher:
         with EventWriter(folder.events) as writer:
             writer.write(StatusEvent(status=Status.STOPPED, reason="ended at once, without saving"))
 
+    async def command(self, run: RunRecord, command: Command) -> None:
+        """Ask the trainer for something: it looks for commands in the run's folder."""
+        await asyncio.to_thread(self._command, run, command)
+
+    def _command(self, run: RunRecord, command: Command) -> None:
+        folder = RunFolder(run.path)
+        run = folder.read_record() or run
+        view = read_view(folder)
+        state = self.judge(run, view)
+        if state.status.ended:
+            hint = f"; resume it with --set train.steps={command.steps}" if command.kind == "extend" else ""
+            raise LaunchError(f"run {run.id} is {state.status} already{hint}")
+        if command.steps is not None and command.steps <= view.step:
+            raise LaunchError(
+                f"run {run.id} has done {view.step} steps already; its new total must be larger than that"
+            )
+        try:
+            commands.send(folder.control, command)
+        except OSError as error:
+            raise LaunchError(f"run {run.id} cannot be reached: {error.strerror or error}") from error
+
     # Files
+
+    async def delete(self, run: RunRecord) -> None:
+        """Delete an ended run's folder, and forget it."""
+        await asyncio.to_thread(self._delete, run)
+
+    def _delete(self, run: RunRecord) -> None:
+        state = self.judge(run, read_view(RunFolder(run.path)))
+        if not state.status.ended:
+            raise LaunchError(f"run {run.id} is {state.status}; stop it before it is deleted")
+        try:
+            self.registry.delete(run)
+        except OSError as error:
+            raise LaunchError(
+                f"run {run.id} could not be deleted: {error.strerror or error}: {error.filename}"
+            ) from error
 
     async def files(self, run: RunRecord) -> list[RunFile]:
         """The run's files, checkpoints first, then samples, then the rest."""
-        return await asyncio.to_thread(_list_files, RunFolder(run.path))
+        return await asyncio.to_thread(list_files, RunFolder(run.path))
 
     async def download(
         self,
@@ -229,14 +265,6 @@ class LocalLauncher:
     ) -> list[Path]:
         """Copy files out of the run's folder."""
         return await asyncio.to_thread(_copy_files, run.path, files, destination, progress)
-
-
-def read_view(folder: RunFolder) -> RunView:
-    """All that a run has said so far, summed up."""
-    view, tail = RunView(), EventTail(folder.events)
-    while events := tail.read():
-        view.apply(events)
-    return view
 
 
 def _why_gone(folder: RunFolder) -> str:
@@ -250,30 +278,6 @@ def _why_gone(folder: RunFolder) -> str:
         return sentence
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f"{sentence}; last it said: {last[:200]}" if last else sentence
-
-
-def _read_bytes(path: Path, offset: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(_CHUNK)
-    except FileNotFoundError:
-        return b""
-
-
-def _list_files(folder: RunFolder) -> list[RunFile]:
-    found: list[RunFile] = []
-    for place in (folder.checkpoints, folder.samples, folder.path):
-        try:
-            entries = sorted(place.iterdir())
-        except OSError:
-            continue
-        for entry in entries:
-            if entry.is_file() and not entry.name.startswith("."):
-                info = entry.stat()
-                relative = entry.relative_to(folder.path).as_posix()
-                found.append(RunFile(path=relative, bytes=info.st_size, modified=info.st_mtime))
-    return found
 
 
 def _copy_files(

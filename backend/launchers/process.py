@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ _TOLERANCE = 2.0  # seconds; start times are read back from a clock with coarse 
 _children: list[subprocess.Popen[bytes]] = []
 
 
-def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path) -> dict[str, Any]:
+def spawn_detached(
+    arguments: Sequence[str], *, log: Path, folder: Path, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Start a process that survives this one and its terminal.
 
     Its output is appended to ``log``; it reads nothing. Returns its pid and start time, which together
-    name it until the machine's clock is set back, also over a reboot.
+    name it until the machine's clock is set back, also over a reboot. ``environment`` replaces this
+    process's own.
 
     Raises:
         OSError: It could not be started.
@@ -34,7 +37,7 @@ def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path) -> dict
         )
     else:
         options["start_new_session"] = True  # the terminal's hang-up and Ctrl-C do not reach it
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+    inherited = os.environ if environment is None else environment
     with log.open("ab") as output:
         child = subprocess.Popen(
             list(arguments),
@@ -42,7 +45,7 @@ def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path) -> dict
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=environment,
+            env={**inherited, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
             close_fds=True,
             **options,
         )

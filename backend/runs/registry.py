@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -33,11 +34,14 @@ CREATE TABLE IF NOT EXISTS runs (
     loss REAL,
     seconds_per_step REAL,
     updated REAL NOT NULL DEFAULT 0,
-    mark TEXT NOT NULL DEFAULT ''
+    mark TEXT NOT NULL DEFAULT '',
+    dollars REAL
 );
 """
+_LATER = {"dollars": "REAL"}  # columns that an index of an older version lacks
 _COLUMNS = (
-    "id, name, backend, path, created, steps, status, reason, step, loss, seconds_per_step, updated, mark"
+    "id, name, backend, path, created, steps, status, reason, step, loss, seconds_per_step, updated, mark, "
+    "dollars"
 )
 
 
@@ -59,6 +63,7 @@ class RunSummary:
         seconds_per_step: Recent pace; None if unknown.
         updated: Time of the last event, seconds since 1970.
         mark: Size and time of the events file that this summary was made from.
+        dollars: What it has cost so far, to the cent; None where it costs nothing or nobody knows.
     """
 
     id: str
@@ -74,6 +79,7 @@ class RunSummary:
     seconds_per_step: float | None = None
     updated: float = 0.0
     mark: str = ""
+    dollars: float | None = None
 
 
 class RunNotFoundError(Exception):
@@ -107,6 +113,7 @@ class Registry:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(_SCHEMA)
+            _add_later_columns(connection)
         except sqlite3.OperationalError as error:
             connection.close()
             raise OSError(errno.EIO, f"cannot be opened ({error})", str(self._database)) from error
@@ -175,6 +182,19 @@ class Registry:
         with self._cursor() as connection:
             self._insert(connection, record)
 
+    def delete(self, record: RunRecord) -> None:
+        """Delete a run's folder and forget the run.
+
+        The folder gets another name first: a crash in between leaves rubbish, never half a run.
+        """
+        if record.path.is_dir():
+            rubbish = record.path.with_name(f".deleted-{record.id}")
+            record.path.replace(rubbish)
+            shutil.rmtree(rubbish)
+        (self.runs_folder / f"{record.id}.json").unlink(missing_ok=True)
+        with self._cursor() as connection:
+            connection.execute("DELETE FROM runs WHERE id=?", (record.id,))
+
     def _insert(self, connection: sqlite3.Connection, record: RunRecord) -> None:
         connection.execute(
             "INSERT OR IGNORE INTO runs (id, name, backend, path, created, steps) VALUES (?, ?, ?, ?, ?, ?)",
@@ -224,7 +244,7 @@ class Registry:
         with self._cursor() as connection:
             connection.execute(
                 "UPDATE runs SET status=?, reason=?, step=?, steps=?, loss=?, seconds_per_step=?, updated=?,"
-                " mark=? WHERE id=?",
+                " mark=?, dollars=? WHERE id=?",
                 (
                     run.status,
                     run.reason,
@@ -234,6 +254,7 @@ class Registry:
                     run.seconds_per_step,
                     run.updated,
                     run.mark,
+                    run.dollars,
                     run.id,
                 ),
             )
@@ -271,6 +292,14 @@ class Registry:
                 ids = ", ".join(run.id for run in fits[:5])
                 raise RunNotFoundError(f"{text!r} fits {len(fits)} runs ({ids}); give more of the id")
         raise RunNotFoundError(f"no run fits {text!r}; see fluxlora-tui runs")
+
+
+def _add_later_columns(connection: sqlite3.Connection) -> None:
+    """Bring an index of an older version up to date; it is made from the folders, so defaults will do."""
+    for name, kind in _LATER.items():
+        if name not in {row[1] for row in connection.execute("PRAGMA table_info(runs)")}:
+            with contextlib.suppress(sqlite3.OperationalError):  # another process was quicker
+                connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {kind}")
 
 
 def _summary(row: tuple[object, ...]) -> RunSummary:

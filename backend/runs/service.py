@@ -11,6 +11,7 @@ from pathlib import Path
 from backend.events import Status
 from backend.launchers import launcher_for
 from backend.launchers.base import Launcher, LaunchRequest, RunState
+from backend.runs.commands import Command
 from backend.runs.folder import RunFolder, RunRecord
 from backend.runs.registry import Registry, RunSummary
 from backend.runs.stream import EventTail
@@ -76,6 +77,10 @@ class RunService:
         """Ask the run to save and stop; see :meth:`backend.launchers.base.Launcher.stop`."""
         await self.launcher(run).stop(run, now=now)
 
+    async def command(self, run: RunRecord, command: Command) -> None:
+        """Ask the run's trainer for something; see :meth:`backend.launchers.base.Launcher.command`."""
+        await self.launcher(run).command(run, command)
+
     async def resume(self, run: RunRecord, overrides: Sequence[str] = ()) -> RunRecord:
         """Take the run up again; see :meth:`backend.launchers.base.Launcher.resume`."""
         return await self.launcher(run).resume(run, overrides)
@@ -122,7 +127,8 @@ class RunService:
             loss=view.loss,
             seconds_per_step=view.seconds_per_step,
             updated=view.updated or run.created,
-            mark=mark,
+            mark=mark if state.settled else "",
+            dollars=self._dollars(record, view),
         )
         if fresh != run:
             self.registry.save(fresh)
@@ -135,6 +141,16 @@ class RunService:
             return self.launcher(record).judge(record, view)
         except LaunchError:  # a backend of a newer version
             return RunState(status=view.status, reason=view.reason)
+
+    def _dollars(self, record: RunRecord, view: RunView) -> float | None:
+        """What the run has cost so far, to the cent: a table need not change more often."""
+        from backend.launchers.base import LaunchError
+
+        try:
+            spent = self.launcher(record).facts(record, view).dollars
+        except LaunchError:
+            return None
+        return None if spent is None else round(spent, 2)
 
 
 def _mark(path: Path) -> str:

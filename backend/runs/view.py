@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from backend.events import (
+    CONTAINER_STRIDE,
     AttemptEvent,
     CheckpointEvent,
+    CommandEvent,
     ErrorEvent,
     Event,
     Phase,
@@ -52,6 +54,8 @@ class RunView:
         drawing: The sample that is being drawn, as it looks now; None while none is.
         checkpoints: Checkpoints reported, oldest first (older ones may be gone from disk).
         warnings: Warnings so far.
+        containers: When each container of the run first and last spoke, seconds since 1970, by its number.
+        answers: The trainer's answers to commands, by the command's id.
     """
 
     status: Status = Status.QUEUED
@@ -78,6 +82,8 @@ class RunView:
     drawing: SampleEvent | None = None
     checkpoints: list[CheckpointEvent] = field(default_factory=list)
     warnings: list[WarningEvent] = field(default_factory=list)
+    containers: dict[int, tuple[float, float]] = field(default_factory=dict)
+    answers: dict[str, CommandEvent] = field(default_factory=dict)
 
     def apply(self, events: Iterable[Event]) -> None:
         """Take in events, in order. An event number seen before is skipped."""
@@ -86,6 +92,10 @@ class RunView:
                 continue
             self.seq = max(self.seq, event.seq)
             self.updated = max(self.updated, event.t)
+            if event.seq > CONTAINER_STRIDE:
+                number = event.seq // CONTAINER_STRIDE
+                first = self.containers.get(number, (event.t, event.t))[0]
+                self.containers[number] = (first, event.t)
             self._apply(event)
 
     def _apply(self, event: Event) -> None:
@@ -137,6 +147,10 @@ class RunView:
                 self.warnings.append(event)
             case ErrorEvent():
                 self.reason = event.message
+            case CommandEvent():
+                self.answers[event.id] = event
+                if event.steps:
+                    self.steps = event.steps
             case _:
                 pass
 

@@ -13,12 +13,13 @@ import pytest
 
 from backend.events import Event, Status, StepEvent, WarningEvent
 from backend.launchers.base import LaunchError, LaunchRequest
-from backend.launchers.local import LocalLauncher, read_view
+from backend.launchers.local import LocalLauncher
 from backend.launchers.process import is_alive
 from backend.runs.folder import RunFolder, RunRecord
 from backend.runs.registry import Registry
 from backend.runs.service import RunService
 from backend.runs.stream import EventWriter
+from backend.runs.tail import read_view
 from config import ConfigError
 
 from .conftest import COUNTING

@@ -1,0 +1,30 @@
+"""``python -m backend.launchers.modal``: the courier of a run, or one of the short jobs that need the SDK."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    """``courier RUN_FOLDER``, or the name of a job; returns the exit code."""
+    if len(arguments) == 2 and arguments[0] == "courier":
+        import asyncio
+
+        from backend.credentials.redaction import remember_environment
+        from backend.launchers.modal.courier import run_courier
+        from backend.runs.folder import RunFolder
+
+        remember_environment()
+        return asyncio.run(run_courier(RunFolder(Path(arguments[1]).absolute())))
+    if len(arguments) == 1:
+        from backend.launchers.modal.jobs import JOBS, TALKING, do_job
+
+        if arguments[0] in JOBS or arguments[0] in TALKING:
+            return do_job(arguments[0])
+    print("usage: python -m backend.launchers.modal courier RUN_FOLDER | JOB", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What runs inside Modal's containers: a supervisor round the trainer. Standard library only, and ours."""

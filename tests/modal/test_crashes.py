@@ -1,0 +1,118 @@
+"""The computer is switched off at every moment of a launch; nothing is left on Modal that nobody knows of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from backend.launchers.modal.journal import Journal, Stage, journal_file, write_journal
+from backend.runs.folder import RunFolder
+from tests.modal.client import Client
+
+
+def live_apps(computer: Client) -> list[str]:
+    return [app.app_id for app in computer.cloud.apps() if app.state != 5]
+
+
+def with_journal(run: RunFolder, journal: Journal, **changes: object) -> None:
+    write_journal(run.path, journal.with_(**changes))
+
+
+def test_switched_off_before_anything_is_on_modal(pretend: Callable[..., Client]) -> None:
+    computer = pretend()
+    computer.cloud.latency(1.0)
+    run = computer.launch()
+    computer.switch_off()
+    assert computer.journal(run).stage is Stage.PREPARING
+    computer.cloud.latency(0.0)
+    status = computer.status(run)
+    if status["status"] != "interrupted":  # for some seconds it may only be about to begin
+        time.sleep(21)
+        status = computer.status(run)
+    assert status["status"] == "interrupted"
+    assert not computer.cloud.apps()
+    resumed = computer.run("resume", status["id"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert computer.wait_for_end(run)["status"] == "finished"
+
+
+def test_switched_off_while_the_image_is_built(pretend: Callable[..., Client]) -> None:
+    computer = pretend()
+    computer.cloud.build_delay(20)
+    run = computer.launch()
+    computer.wait(computer.cloud.apps, 60, "an app")
+    computer.wait(lambda: computer.journal(run).app_id, 60, "the app's id in the journal")
+    computer.switch_off()
+    assert computer.journal(run).stage is Stage.LAUNCHING
+    assert live_apps(computer)
+    computer.cloud.build_delay(0)
+    status = computer.wait_for_end(run)
+    assert status["status"] == "interrupted"
+    assert "nothing is left there" in computer.said(run)
+    assert not live_apps(computer)
+    assert not computer.cloud.calls()
+
+
+@pytest.mark.parametrize("known", ["the app's id", "nothing"])
+def test_switched_off_between_the_call_and_the_note_of_it(pretend: Callable[..., Client], known: str) -> None:
+    computer = pretend(pause=0.1)
+    run = computer.launch("train.steps=100")
+    computer.wait(lambda: computer.journal(run).stage is Stage.SPAWNED, 60, "spawned")
+    computer.switch_off()
+    journal = computer.journal(run)
+    with_journal(
+        run,
+        journal,
+        stage=Stage.LAUNCHING,
+        call_id=None,
+        function_id=None,
+        spawned=None,
+        app_id=journal.app_id if known == "the app's id" else None,
+    )
+    status = computer.wait_for_end(run)
+    assert (status["status"], status["step"]) == ("finished", 100), computer.report()
+    assert computer.steps(run) == list(range(1, 101))
+    assert len(computer.cloud.apps()) == 1  # adopted, not launched again
+    assert not live_apps(computer)
+
+
+def test_switched_off_while_the_last_words_are_written(pretend: Callable[..., Client]) -> None:
+    computer = pretend(pause=0.01)
+    computer.cloud.knobs.detached_apps_stop = False
+    run = computer.launch("train.steps=30")
+    computer.wait(
+        lambda: '"finished"' in (run.events.read_text(encoding="utf-8") if run.events.exists() else ""),
+        60,
+        "the last word",
+    )
+    computer.switch_off()
+    status = computer.wait_for_end(run)
+    assert (status["status"], status["step"]) == ("finished", 30)
+    assert computer.steps(run) == list(range(1, 31))
+    assert not live_apps(computer)
+
+
+def test_a_damaged_journal_is_said_and_nothing_is_guessed(pretend: Callable[..., Client]) -> None:
+    computer = pretend(pause=0.01)
+    run = computer.launch("train.steps=5")
+    computer.wait_for_end(run)
+    journal_file(run.path).write_text("{", encoding="utf-8")
+    result = computer.run("resume", "last")
+    assert result.returncode == 1
+    assert "no readable journal" in result.stderr
+
+
+def test_killed_again_and_again(pretend: Callable[..., Client]) -> None:
+    computer = pretend(pause=0.05, lines=4)
+    run = computer.launch("train.steps=160")
+    computer.wait(lambda: computer.journal(run).stage is Stage.SPAWNED, 60, "spawned")
+    for _ in range(3):
+        seen = len(computer.steps(run))
+        computer.status(run)  # somebody looks, so there is a courier
+        computer.wait(lambda seen=seen: len(computer.steps(run)) > seen, 60, "news")
+        computer.switch_off()
+    status = computer.wait_for_end(run)
+    assert (status["status"], status["step"]) == ("finished", 160)
+    assert computer.steps(run) == list(range(1, 161))
