@@ -76,6 +76,10 @@ def test_another_computer_finds_the_run_and_follows_it(
         again = other.run("modal", "adopt", run_id)
         assert again.returncode == 1
         assert "here already" in again.stderr
+        # Its inputs are on the volume only, and that is enough to go on.
+        longer = other.run("resume", run_id, "--no-wait", "--set", "train.steps=160")
+        assert longer.returncode == 0, longer.stderr
+        assert other.wait_for_end(here)["step"] == 160, other.report()
     finally:
         other.switch_off()
 

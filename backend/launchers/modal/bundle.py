@@ -22,6 +22,7 @@ from backend.launchers.modal.collect import Collector, Draft
 from backend.launchers.modal.hashes import FileError, FileHashes, FileState, Progress
 from backend.launchers.modal.inputs import InputError
 from backend.launchers.modal.names import can_be_said, printable
+from backend.launchers.modal.rewriting import VOLUME
 from config.problems import Problem
 from config.schema import RunConfig
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 DATA = ".fluxlora/data"
 """Folder of the volume that holds all roots."""
-
-VOLUME = "FLUXLORA_VOLUME"
-"""Variable that holds the volume's folder in the container."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HASH_LENGTH = 40  # hex digits, 160 bits

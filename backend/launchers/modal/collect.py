@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backend.launchers.modal import inputs
 from backend.launchers.modal.inputs import InputError, Place, Tree
 from backend.launchers.modal.names import printable, safe_name, why_no_name
+from backend.launchers.modal.rewriting import VOLUME
 from backend.trainer.hub import EXTRAS, LORA_KEYS, PARTS, is_hub_id
 from config.problems import Problem
 from config.schema import DatasetConfig, ModelConfig
@@ -287,7 +288,8 @@ def _keys(data: dict[str, Any], section: BaseModel, shown: str = "") -> Iterator
             continue
         extra = info.json_schema_extra
         kind = extra.get("path") if isinstance(extra, dict) else None
-        if kind and isinstance(value, str) and value:
+        there = any(f"${{{VOLUME}}}" in str(data[spelling]) for spelling in used)  # of a run found elsewhere
+        if kind and isinstance(value, str) and value and not there:
             yield Key(name, below, str(kind), value, section, data, tuple(used))
 
 

@@ -72,6 +72,7 @@ class Following:
         self._samplers: list[str] = []
         self._ending = False
         self._stream = self._calls = (True, "")
+        self._ready = asyncio.Event()  # the volume was read: what stands there comes before our own words
 
     async def run(self, journal: Journal) -> None:
         """Follow until the run has ended, or until nobody has looked for a long time."""
@@ -84,8 +85,8 @@ class Following:
         wishes = Wishes(self.gateway, journal, volume, self.places, self.voice)
         homecoming = Homecoming(journal, volume, self.folder, self.places, self.voice)
         helpers: list[Coroutine[Any, Any, None]] = [
-            self._tick(queue, wishes, homecoming),
-            queue.run(self.view),
+            self._tick(follower, homecoming),
+            queue.run(self.view, self._ready),
             wishes.run(self.view),
             homecoming.run(),
         ]
@@ -133,7 +134,9 @@ class Following:
 
         if online != self._online:
             self._online = online
-            if online:
+            if not self._ready.is_set():
+                pass
+            elif online:
                 self.voice.line("Modal can be reached again")
             else:
                 self.voice.line(f"offline: the run continues on Modal ({why})", "WARNING")
@@ -143,11 +146,13 @@ class Following:
         while events := self._tail.read():
             self.view.apply(events)
 
-    async def _tick(self, queue: QueueWatch, wishes: Wishes, homecoming: Homecoming) -> None:
+    async def _tick(self, follower: Follower, homecoming: Homecoming) -> None:
         """Keep the view fresh, and tell the others what changed in it."""
         files = 0
         while True:
             await asyncio.to_thread(self._read)
+            if follower.state.volume_read:
+                self._ready.set()
             self._note_preemption()
             seen = len(self.view.checkpoints) + len(self.view.samples)
             if seen != files:
@@ -228,7 +233,9 @@ class Following:
 
     def _note_preemption(self) -> None:
         """A container that was taken away calls its run interrupted; it goes on by itself."""
-        if self.view.status is Status.INTERRUPTED and not self._ending and not self.places.stop.exists():
+        if self._ending or not self._ready.is_set() or self.places.stop.exists():
+            return
+        if self.view.status is Status.INTERRUPTED:
             self.voice.status(
                 Status.QUEUED, "the container was taken away; the run goes on in a new one by itself"
             )

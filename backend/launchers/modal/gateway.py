@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from backend.launchers.modal.faults import explain
+from backend.launchers.modal.ranged import NoRangeError, read_from
 from backend.launchers.modal.remote import (
     DeniedError,
     ExistsError,
@@ -37,6 +38,7 @@ T = TypeVar("T")
 PATIENCE = 8.0
 """Seconds that a call may take before the network is called down."""
 
+_FIRST = 6.0  # seconds for the first call: with the start of a process, "offline" is said within 8
 _LONG = 600.0  # seconds for a batch of files, of which each block has retries of its own
 _KEPT_DAYS = 7  # how far back logs are asked for at most
 
@@ -105,7 +107,10 @@ class Gateway:
         """
         if self._client is None:
             modal = await load_sdk()
-            self._client = await self._within(modal.Client.from_env.aio(), "connecting")
+            client = await self._within(modal.Client.from_env.aio(), "connecting")
+            # The first call: it finds out in time whether there is a network and a valid token.
+            await self._within(client.hello.aio(), "connecting", _FIRST)
+            self._client = client
         return self._client
 
     async def workspace(self) -> str:
@@ -278,21 +283,29 @@ class ModalVolume:
     async def read_into(
         self, path: str, file: IO[bytes], start: int = 0, progress: Callable[[int], None] | None = None
     ) -> int:
-        """Append a file's content from byte ``start`` on to ``file``.
+        """Append a file's content from byte ``start`` on to ``file``."""
 
-        The SDK has no way to ask for a part: what is there already is passed over as it comes.
-        """
+        async def write(data: bytes) -> None:
+            await asyncio.to_thread(file.write, data)
+            if progress is not None:
+                progress(len(data))
 
         async def copy() -> int:
-            skip, written = start, 0
+            written = 0
+            if start:
+                try:
+                    async for data in read_from(self.handle, path, start):
+                        await write(data)
+                        written += len(data)
+                    return written
+                except NoRangeError:
+                    pass  # the whole file then, of which what is there already is passed over
+            skip = start + written
             async for block in self.handle.read_file.aio(path):
-                data = block[skip:] if skip else block
-                skip = max(0, skip - len(block))
+                data, skip = block[skip:], max(0, skip - len(block))
                 if data:
-                    await asyncio.to_thread(file.write, data)
+                    await write(data)
                     written += len(data)
-                    if progress is not None:
-                        progress(len(data))
             return written
 
         return await self.gateway._within(copy(), f"downloading {path}", 3 * _LONG)

@@ -164,7 +164,12 @@ class Library:
                 seconds=_SECONDS,
             ),
             worker.prefetch,
-            {"run_id": record.id, "models": list(models), "base_volume_id": self.volume.id},
+            {
+                "run_id": record.id,
+                "models": list(models),
+                "base_volume_id": self.volume.id,
+                "base_volume_name": self.name,
+            },
             on_app=on_app,
             on_spawn=on_spawn,
             on_build=lambda line: voice.line(f"image: {line}"),

@@ -25,8 +25,9 @@ class QueueWatch:
         self._journal = journal
         self._voice = voice
 
-    async def run(self, view: RunView) -> None:
-        """Watch until cancelled; also between two containers."""
+    async def run(self, view: RunView, ready: asyncio.Event) -> None:
+        """Watch until cancelled, from when it is ``ready``; also between two containers."""
+        await ready.wait()
         began: float | None = None
         told = 0.0
         while True:

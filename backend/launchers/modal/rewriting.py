@@ -7,7 +7,7 @@ from pathlib import Path
 
 from config.load import LoadedConfig, load_config, variables
 
-VOLUME_VARIABLE = "FLUXLORA_VOLUME"
+VOLUME = "FLUXLORA_VOLUME"
 """Stands in a container's config for the place where the volume is mounted."""
 
 
@@ -17,6 +17,6 @@ def load_for_resume(path: Path, overrides: Sequence[str]) -> LoadedConfig:
     Raises:
         ConfigError: It has errors.
     """
-    if f"${{{VOLUME_VARIABLE}}}" not in path.read_text(encoding="utf-8"):
+    if f"${{{VOLUME}}}" not in path.read_text(encoding="utf-8"):
         return load_config(path, overrides)
-    return load_config(path, overrides, env={**variables(path), VOLUME_VARIABLE: "/mnt/lora"}, files=False)
+    return load_config(path, overrides, env={**variables(path), VOLUME: "/mnt/lora"}, files=False)

@@ -69,16 +69,6 @@ except BaseException as error:
 print(json.dumps(outcome))
 """
 
-CANCEL = "import modal, sys; modal.FunctionCall.from_id(sys.argv[1]).cancel()"
-
-COMMAND = """
-import io, sys
-import modal
-
-with modal.Volume.from_name("flux-lora-models").batch_upload() as batch:
-    batch.put_file(io.BytesIO(sys.argv[2].encode()), sys.argv[1])
-"""
-
 
 class Modal:
     """What the tests do with the cloud."""
@@ -201,64 +191,6 @@ def test_a_preempted_run_ends_with_the_bits_of_one_never_disturbed(
     assert [boot["task"] for boot in boots] == [task.task_id for task in modal.cloud.tasks()]
     status = modal.json("fox/status.json")
     assert (status["ok"], status["status"], status["step"], status["boot"]) == (True, "finished", STEPS, 2)
-
-
-def test_a_container_that_is_gone_from_one_moment_to_the_next(
-    modal: Modal, tmp_path: Path, tiny_model: Path, undisturbed: bytes
-) -> None:
-    lay_out(tmp_path, tiny_model)
-    _, call = modal.launch(tmp_path)
-    modal.wait_for_step(8)
-    modal.cloud.kill()
-    outcome = modal.result(call)
-    assert outcome["value"]["status"] == "finished", outcome
-    assert outcome["value"]["boot"] == 2
-    assert_same_weights(modal.read("fox/checkpoints/fox.safetensors"), undisturbed)
-    assert_printed_and_kept_agree(modal, 2)
-    assert modal.json("fox/state/boots.json")["boots"][0]["end"] is None
-
-
-def test_a_cancelled_run_keeps_its_checkpoint(modal: Modal, tmp_path: Path, tiny_model: Path) -> None:
-    lay_out(tmp_path, tiny_model, train={"steps": 100_000}, save={"save_every": 0})
-    _, call = modal.launch(tmp_path)
-    modal.wait_for_step(3)
-    modal.python(CANCEL, call)
-    modal.cloud.wait(lambda: not modal.cloud.tasks(running=True), 60, "the container's end")
-    assert modal.result(call)["error"] == "RemoteError"
-    status = modal.json("fox/status.json")
-    assert (status["ok"], status["status"]) == (True, "stopped")
-    last = [event for event in modal.events() if event["type"] == "checkpoint"][-1]
-    assert last["step"] >= 3
-    listed = {entry["path"]: entry for entry in modal.json("fox/manifest.json")["files"]}
-    assert listed[last["path"]]["bytes"] == len(modal.read(f"fox/{last['path']}"))
-
-
-def test_a_command_reaches_the_trainer_through_the_volume(
-    modal: Modal, tmp_path: Path, tiny_model: Path
-) -> None:
-    lay_out(tmp_path, tiny_model, train={"steps": 100_000}, save={"save_every": 0})
-    _, call = modal.launch(tmp_path)
-    modal.wait_for_step(2)
-    content = '{"v": 1, "id": "abc123", "kind": "stop", "steps": null, "at": 1.0}'
-    modal.python(COMMAND, "fox/state/control/0000000001000-abc123.json", content)
-    outcome = modal.result(call)
-    assert (outcome["value"]["ok"], outcome["value"]["status"]) == (True, "stopped")
-    answers = [event for event in modal.events() if event["type"] == "command"]
-    assert [(answer["id"], answer["kind"], answer["ok"]) for answer in answers] == [("abc123", "stop", True)]
-
-
-def test_a_full_volume_is_a_failure_with_a_sentence(modal: Modal, tmp_path: Path, tiny_model: Path) -> None:
-    lay_out(tmp_path, tiny_model, train={"steps": 100_000}, save={"save_every": 5})
-    _, call = modal.launch(tmp_path)
-    view = modal.cloud.volume("flux-lora-models")
-    first = "fox/checkpoints/fox_000000005.safetensors"
-    modal.cloud.wait(lambda: first in view.files(), 120, "the first checkpoint")
-    kept = modal.read(first)
-    view.limit_bytes = sum(len(view.read(path)) for path in view.files())
-    outcome = modal.result(call)
-    assert (outcome["value"]["ok"], outcome["value"]["error"]) == (False, "volume_full"), outcome
-    assert "flux-lora-models is full" in outcome["value"]["reason"]
-    assert modal.read(first) == kept
 
 
 def test_samples_are_drawn_in_a_container_of_their_own(

@@ -26,12 +26,14 @@ from backend.launchers.modal.container.output import Output
 from backend.launchers.modal.container.paths import BASE_MOUNT, inside, volume_root
 from backend.launchers.modal.container.sdk import Volume, VolumeError, VolumeFullError, volume_of
 from backend.launchers.modal.container.supervisor import base_model_environment
+from backend.launchers.modal.wire import SEQ_STRIDE
 from backend.runs.folder import RunFolder
 
 SAMPLER_EVENTS = "sampler.jsonl"
 """In ``state/``: the events of all sampler containers."""
 
 _TICK = 0.1
+_EPOCH = 1_767_225_600  # 2026 in seconds since 1970: keeps numbers short
 _GRACE = 15.0
 _PATIENCE = {PREEMPTED: 27.0, CANCELLED: 60.0}
 _LAST_COMMIT = 120.0
@@ -183,7 +185,12 @@ def sample_round(ref: dict[str, Any]) -> dict[str, Any]:
         Errand(
             "backend.trainer",
             arguments,
-            {"FLUXLORA_VOLUME": str(root), "FLUXLORA_HOME": str(root / ".fluxlora"), **base},
+            {
+                "FLUXLORA_VOLUME": str(root),
+                "FLUXLORA_HOME": str(root / ".fluxlora"),
+                "FLUXLORA_FIRST_SEQ": str(_unused_number()),
+                **base,
+            },
             folder.state / SAMPLER_EVENTS,
             volume,
             sampler=True,
@@ -193,13 +200,18 @@ def sample_round(ref: dict[str, Any]) -> dict[str, Any]:
     return _told(outcome, step, f"the samples of step {step} could not be drawn", "sampling_failed")
 
 
+def _unused_number() -> int:
+    """A number for the first event that no sampler before this one can have used, committed or not."""
+    return int(time.time() - _EPOCH) * SEQ_STRIDE + 1
+
+
 def prefetch_model(ref: dict[str, Any]) -> dict[str, Any]:
     """Download base models; see :func:`backend.launchers.modal.container.worker.prefetch`."""
     models = ref.get("models") if isinstance(ref, dict) else None
     if not isinstance(models, list) or not models:
         return _answer(False, "the download was started without naming a model", 0, "bad_launch")
     root = volume_root(BASE_MOUNT)
-    volume = volume_of(ref.get("base_volume_id") or None, root)
+    volume = volume_of(ref.get("base_volume_id") or None, root, ref.get("base_volume_name"))
     _reload(volume)
     hub = root / "hub"
     hub.mkdir(parents=True, exist_ok=True)
