@@ -109,10 +109,12 @@ def _secret_files(facts: Facts) -> Check:
 
 
 def _is_open(file: Path) -> bool:
+    """Whether others can read an ordinary file; a device such as /dev/null keeps its mode."""
     try:
-        return os.name == "posix" and bool(stat.S_IMODE(file.stat().st_mode) & 0o077)
+        mode = file.stat().st_mode
     except OSError:
         return False
+    return os.name == "posix" and stat.S_ISREG(mode) and bool(stat.S_IMODE(mode) & 0o077)
 
 
 def _repair(opened: list[Path], proposal: IgnoreProposal | None) -> Callable[[], None]:

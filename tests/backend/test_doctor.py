@@ -415,3 +415,11 @@ def test_neither_torch_nor_modal_is_imported_to_ask_about_this_machine() -> None
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+def test_a_device_is_no_file_with_secrets(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``MODAL_CONFIG_PATH=/dev/null`` is usual; nobody may change that file's mode."""
+    monkeypatch.setenv("MODAL_CONFIG_PATH", os.devnull)
+    check = checked()["secret-files"]
+    assert (check.status, check.repair) == ("ok", None)
