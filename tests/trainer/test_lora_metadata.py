@@ -191,16 +191,16 @@ def test_a_run_saved_in_float8(make_run: MakeRun) -> None:
 def test_a_file_that_fails_its_self_test_fails_the_run(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from backend.trainer import loop
+    from backend.trainer import saving
 
-    write = loop.write_lora
+    write = saving.write_lora
 
     def forget_a_tensor(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> int:
         return write(path, dict(list(tensors.items())[1:]), metadata)
 
     run = make_run()
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "write_lora", forget_a_tensor)
+        patch.setattr(saving, "write_lora", forget_a_tensor)
         assert run.train() == 1
     (error,) = run.events(ErrorEvent)
     assert error.code == "selftest_failed"
