@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from backend.credentials.redaction import redact
 from backend.events import Event, decode, encode
 
 _TAIL = 64 * 1024
@@ -38,7 +39,7 @@ class EventWriter:
             OSError: The disk is full or gone.
         """
         numbered = replace(event, seq=self._seq + 1)
-        data = (b"\n" if self._torn else b"") + encode(numbered)
+        data = (b"\n" if self._torn else b"") + redact(encode(numbered).decode()).encode()
         written = self._file.write(data)
         if written != len(data):  # a nearly full disk can take part of it
             self._torn = True

@@ -10,6 +10,7 @@ import argparse
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # log.txt is UTF-8 whatever the console is
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
+    from backend.credentials.redaction import redact, remember_environment
+
+    remember_environment()
+    sys.excepthook = lambda kind, error, trace: print(
+        redact("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr
+    )
     # Idle threads of torch's pool (libgomp) spin only shortly before they sleep. Milliseconds a step of the
     # demo on two cores, alone and beside one busy program: 55 and 139 like this, 62 and over 700 with
     # libgomp's own long spinning, 110 and 84 without any. It is read once, when torch is loaded.

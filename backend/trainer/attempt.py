@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.credentials.redaction import redact
 from backend.events import Status
 from backend.files import write_text
 from backend.runs.folder import RunFolder
@@ -213,7 +214,7 @@ def _unexpected(error: Exception, folder: RunFolder) -> TrainingError:
     file = folder.state / _CRASH_FILE
     details = f"; details are in {file}"
     try:
-        write_text(file, "".join(traceback.format_exception(error)))
+        write_text(file, redact("".join(traceback.format_exception(error))))
     except OSError:
         details = ""
     first = (str(error).strip() or "no message").splitlines()[0]

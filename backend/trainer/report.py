@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TextIO
 
+from backend.credentials.redaction import redact
 from backend.events import (
     AttemptEvent,
     CheckpointEvent,
@@ -208,7 +209,8 @@ class Reporter:
 
     def line(self, text: str, *, level: str = "INFO") -> None:
         """Print a line with the time of day and a level."""
-        self._lines.append(f"{time.strftime('%H:%M:%S')} {level:<7} {' '.join(text.splitlines())}\n")
+        text = redact(" ".join(text.splitlines()))
+        self._lines.append(f"{time.strftime('%H:%M:%S')} {level:<7} {text}\n")
         while self._lines and not self._printing:  # streams forbid reentry, see emit()
             self._printing = True
             try:

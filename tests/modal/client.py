@@ -21,6 +21,20 @@ from backend.runs.folder import RunFolder
 from backend.runs.stream import EventTail
 from tests.loopback.cloud import LoopbackCloud
 
+# Answers every line on standard input with the list of runs: what an open app does all the time, without
+# starting Python anew for each look.
+_LOOK = """
+import json, sys
+from backend.runs.service import RunService
+service = RunService()
+for _ in sys.stdin:
+    runs = service.list_now()
+    print(json.dumps([
+        {"id": run.id, "path": str(run.path), "status": str(run.status), "step": run.step, "steps": run.steps}
+        for run in runs
+    ]), flush=True)
+"""
+
 
 class Client:
     """One data folder, and processes that use it.
@@ -37,6 +51,7 @@ class Client:
         self.config = config
         self.environment = cloud.environ(FLUXLORA_HOME=str(home), OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")
         self._started: list[subprocess.Popen[bytes]] = []
+        self._looker: subprocess.Popen[str] | None = None
 
     # Commands
 
@@ -80,10 +95,22 @@ class Client:
         return sorted(path.parent.parent for path in (self.home / "runs").glob("*/state/run.json"))
 
     def status(self, run: RunFolder) -> dict[str, Any]:
-        """The run as ``runs --json`` has it; asking is looking, and so sees to a courier."""
-        result = self.run("runs", "--json")
-        assert result.returncode == 0, result.stderr
-        return next(entry for entry in json.loads(result.stdout) if entry["path"] == str(run.path))
+        """The run as the list of runs has it; asking is looking, and so sees to a courier."""
+        looker = self._looker
+        if looker is None:
+            looker = self._looker = subprocess.Popen(
+                [sys.executable, "-c", _LOOK],
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+            )
+        assert looker.stdin is not None
+        assert looker.stdout is not None
+        looker.stdin.write("\n")
+        looker.stdin.flush()
+        return next(entry for entry in json.loads(looker.stdout.readline()) if entry["path"] == str(run.path))
 
     def journal(self, run: RunFolder) -> Journal:
         journal = read_journal(run.path)
@@ -151,6 +178,10 @@ class Client:
 
     def switch_off(self) -> None:
         """SIGKILL all that runs for this data folder, as a dead battery does."""
+        if self._looker is not None:
+            self._looker.kill()
+            self._looker.communicate()
+            self._looker = None
         for process in self._started:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):

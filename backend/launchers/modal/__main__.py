@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 
 
@@ -11,12 +12,16 @@ def main(arguments: list[str]) -> int:
     if len(arguments) == 2 and arguments[0] == "courier":
         import asyncio
 
-        from backend.credentials.redaction import remember_environment
+        from backend.credentials.redaction import redact, remember_environment
         from backend.launchers.modal.courier import run_courier
         from backend.runs.folder import RunFolder
 
         remember_environment()
-        return asyncio.run(run_courier(RunFolder(Path(arguments[1]).absolute())))
+        try:
+            return asyncio.run(run_courier(RunFolder(Path(arguments[1]).absolute())))
+        except Exception:  # a fault of ours, for the courier's diary; the next look sends another courier
+            print(redact(traceback.format_exc()), file=sys.stderr)
+            return 1
     if len(arguments) == 1:
         from backend.launchers.modal.jobs import JOBS, TALKING, do_job
 

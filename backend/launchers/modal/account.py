@@ -331,6 +331,9 @@ async def _explained(call: Coroutine[Any, Any, T], patience: float, host: str) -
         names = {cls.__name__ for cls in type(error).__mro__}
         if isinstance(error, OSError) or names & {"ConnectionError", "StreamTerminatedError", "ClientClosed"}:
             raise NetworkError("broken", f"the connection to {host} broke off", "try again") from None
+        if ":status" in str(error):  # an answer in HTTP, but none of Modal's
+            fix = "a login page of the network or a proxy may be in between"
+            raise NetworkError("broken", f"what answers at {host} is not Modal", fix) from None
         raise _refusal(error) from None
 
 

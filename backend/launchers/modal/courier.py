@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from backend.credentials.redaction import redact
 from backend.events import Event, Status
 from backend.files import read_json, write_json
 from backend.launchers.base import LaunchError
@@ -28,7 +29,6 @@ from backend.launchers.modal.voice import Voice
 from backend.runs.folder import RunFolder, RunRecord
 from backend.runs.tail import read_view
 from config.problems import ConfigError
-from config.secrets import hide_tokens
 
 _RETRY = 5.0  # seconds between two tries without a network
 _OFFLINE_LAUNCH = 8.0  # a launch without a network fails after so long, with a sentence
@@ -124,7 +124,7 @@ class Courier:
         except OSError as error:
             status, reason = Status.FAILED, f"the launch failed: {error.strerror or error}: {error.filename}"
         except Exception as error:
-            what = " ".join(hide_tokens(f"{type(error).__name__}: {error}").split())
+            what = " ".join(redact(f"{type(error).__name__}: {error}").split())
             status, reason = Status.FAILED, f"the launch failed for a reason that we did not foresee: {what}"
         finally:
             watch.cancel()

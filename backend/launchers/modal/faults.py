@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from backend.credentials.redaction import redact
 from backend.launchers.modal.remote import (
     DeniedError,
     ExistsError,
@@ -13,7 +14,6 @@ from backend.launchers.modal.remote import (
     RefusedError,
     RemoteError,
 )
-from config.secrets import hide_tokens
 
 _OFFLINE = frozenset(
     {
@@ -74,5 +74,5 @@ def explain(error: BaseException, doing: str) -> RemoteError:
 
 def _words(error: BaseException) -> str:
     """What the error says, on one line, without tokens, not too long."""
-    text = " ".join(hide_tokens(str(error)).split())
+    text = " ".join(redact(str(error)).split())
     return text if len(text) <= 300 else text[:300] + "…"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.credentials.errors import CredentialsError
+from backend.credentials.redaction import redact
 from backend.launchers.base import LaunchError
 from backend.launchers.modal import account_jobs
 from backend.launchers.modal.gateway import Gateway
@@ -20,7 +21,6 @@ from backend.launchers.modal.places import Places
 from backend.launchers.modal.remote import MissingError, RefusedError
 from backend.runs.folder import RunFolder
 from backend.runs.registry import Registry
-from config.secrets import hide_tokens
 
 Progress = Callable[[int, int], None]
 Job = Callable[[Mapping[str, Any], Progress], Coroutine[Any, Any, Any]]
@@ -43,7 +43,7 @@ def do_job(name: str) -> int:
         _tell({"error": f"{error.strerror or error}{where}"})
         return 1
     except Exception as error:
-        what = " ".join(hide_tokens(f"{type(error).__name__}: {error}").split())
+        what = " ".join(redact(f"{type(error).__name__}: {error}").split())
         _tell({"error": f"internal error in the {name} job: {what}"})
         return 1
     _tell({"answer": answer})

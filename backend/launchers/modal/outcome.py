@@ -12,9 +12,9 @@ from enum import Enum
 from types import TracebackType
 from typing import Any
 
+from backend.credentials.redaction import redact
 from backend.events import Status
 from backend.launchers.modal.remote import DeniedError, MissingError, RemoteError
-from config.secrets import hide_tokens
 
 _MOST = 300  # characters of somebody else's words in a sentence
 _RESUME = "resume goes on from the last save"
@@ -278,5 +278,5 @@ def _duration(seconds: float) -> str:
 
 
 def _one_line(text: str) -> str:
-    words = " ".join(hide_tokens(text).split())
+    words = " ".join(redact(text).split())
     return words if len(words) <= _MOST else f"{words[: _MOST // 2]} … {words[-_MOST // 2 :]}"

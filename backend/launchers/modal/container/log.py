@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from backend.credentials.redaction import redact
 from backend.launchers.modal import wire
 from backend.launchers.modal.container.output import Output
 from backend.launchers.modal.container.sdk import is_full
@@ -76,7 +77,7 @@ class NumberedLog:
         with self._lock:
             kept, printed = [], []
             for raw in lines:
-                text = wire.clean_line(raw.replace("\0", "\ufffd"))
+                text = wire.clean_line(redact(raw).replace("\0", "\ufffd"))
                 self._number += 1
                 kept.append(text)
                 printed.append(wire.log_line(self._boot, self._number, text))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from backend.credentials.redaction import remember_environment
 from backend.events import Status
 from backend.launchers.modal import wire
 from backend.launchers.modal.container import sdk
@@ -89,6 +90,7 @@ class Supervisor:
     ) -> None:
         self._ref = ref
         self._settings = settings or Settings()
+        remember_environment()  # what the trainer prints and says may hold a token, in somebody's exception
         self._spawn = spawn
         self._root = volume_root()
         self._volume = volume or sdk.volume_of(ref.volume_id, self._root, ref.volume_name)
