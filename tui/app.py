@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from tui.startup import quick_imports, settle
 
@@ -17,21 +19,36 @@ with quick_imports():
     from backend.home import home
     from tui.messages import OperationFailed, RunChosen, RunStarted
     from tui.modes import MODE_TABLE, make_screen
+    from tui.place import is_stand_in
     from tui.quitting import quit_question
     from tui.run_actions import RunActions
     from tui.run_cache import cache_path
     from tui.run_feed import RunFeed
-    from tui.services import Demo, RunsFactory, local_runs
+    from tui.services import (
+        CloudFactory,
+        Demo,
+        DemoFactory,
+        RunsFactory,
+        SetupFactory,
+        backend_setup,
+        local_demo,
+        local_runs,
+        modal_cloud,
+    )
     from tui.settings import Settings, load_settings, settings_path
     from tui.terminal import import_early
     from tui.themes import ThemeChoice, register_themes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from textual.command import Provider
     from textual.screen import Screen
     from textual.widget import Widget
+
+    from tui.cloud import Cloud
+    from tui.setup import Setup
+    from tui.widgets.setup_secret import SecretInput
+
+_LISTING = 10.0  # seconds for the first list of runs
 
 
 def run_commands() -> type[Provider]:
@@ -48,7 +65,12 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         runs: Makes the service of runs; called in a thread after the first paint.
         settings: The user's settings.
         root: The data folder.
+        cloud: Makes the workspace on Modal; called when it is first asked.
+        setup: Makes what the setup screen asks; called when it is first asked.
+        make_demo: Prepares the demo project; called in a thread when the demo is wanted.
+        greet: Whether a first start with nothing set up opens the setup screen.
         demo: A prepared demo project, ready to be started with one key.
+        backend: Where the demo trains, and where a new run does unless told otherwise.
         open_run: Id of the run to open in the monitor.
         clock: The time, seconds since 1970.
     """
@@ -96,17 +118,29 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         self,
         *,
         runs: RunsFactory = local_runs,
+        cloud: CloudFactory = modal_cloud,
+        setup: SetupFactory = backend_setup,
+        make_demo: DemoFactory = local_demo,
+        greet: bool = False,
         settings: Settings | None = None,
         root: Path | None = None,
         demo: Demo | None = None,
+        backend: str = "local",
         open_run: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
-        root = root or home()
+        self.root = root = root or home()
         self.settings_path = settings_path(root)
         self.settings = settings if settings is not None else load_settings(self.settings_path)
         self.demo = demo
+        self.backend = backend
+        self._make_cloud = cloud
+        self._cloud: Cloud | None = None
+        self._make_setup = setup
+        self._setup: Setup | None = None
+        self._make_demo = make_demo
+        self._greet = greet
         self.clock = clock
         self.feed = RunFeed(self, runs, cache_path(root))
         self.actions = RunActions(self, self.feed)
@@ -138,6 +172,7 @@ class FluxLoraApp(App[int], inherit_bindings=False):
             self.notify(problem, title="Settings", severity="warning", timeout=12, markup=False)
         self._theme_choice.follow()
         self._watch_runs()
+        self._look_round()
         if self.current_run is not None:
             self.open_run(self.current_run)
 
@@ -145,9 +180,66 @@ class FluxLoraApp(App[int], inherit_bindings=False):
     async def _watch_runs(self) -> None:
         await self.feed.watch()
 
+    @work(exclusive=True, group="first-start", exit_on_error=False)
+    async def _look_round(self) -> None:
+        """Learn what must never be shown; greet whoever starts with nothing set up."""
+        from tui.first_start import is_first_start, learn_secrets
+
+        has_tokens = await asyncio.to_thread(learn_secrets, Path.cwd())
+        await self.feed.refresh(_LISTING)
+        if not (self._greet and self.feed.live):
+            return
+        used = has_tokens or bool(self.feed.runs)
+        first = await asyncio.to_thread(partial(is_first_start, self.root, used=used))
+        if first and self.current_mode == self.DEFAULT_MODE:  # whoever went elsewhere is not called back
+            await self.action_go("setup")
+
     async def on_unmount(self) -> None:
         """Remember the table of runs for the next start."""
         await self.feed.close()
+
+    @property
+    def cloud(self) -> Cloud:
+        """The workspace on Modal."""
+        if self._cloud is None:
+            self._cloud = self._make_cloud()
+        return self._cloud
+
+    @property
+    def setup(self) -> Setup:
+        """The accounts and this machine."""
+        if self._setup is None:
+            self._setup = self._make_setup(self.root)
+        return self._setup
+
+    async def prepare_demo(self) -> Demo:
+        """The demo project, made now if need be.
+
+        Raises:
+            Exception: It cannot be made; the message is a sentence for people.
+        """
+        return await asyncio.to_thread(self._make_demo, self.root)
+
+    # What is shown holds no secret
+
+    def notify(self, message: str, *, title: str = "", **options: Any) -> None:
+        """Textual's, without tokens."""
+        from backend.credentials.redaction import redact
+
+        super().notify(redact(message), title=redact(title), **options)
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """Textual's, with dots even where a secret was made readable."""
+        for field in self.screen.query("SecretInput"):
+            cast("SecretInput", field).conceal()
+        return super().export_screenshot(title=title, simplify=simplify)
+
+    def _fatal_error(self) -> None:
+        """Textual's own report shows local variables, and with them whatever was typed."""
+        from tui.crash import crash_report
+
+        self.bell()
+        self.panic(crash_report(self.root))
 
     # Screens
 
@@ -189,7 +281,7 @@ class FluxLoraApp(App[int], inherit_bindings=False):
             return  # one question at a time
         if self.feed.going:  # a run that ended this moment is nothing to ask about
             await self.feed.refresh()
-        question = quit_question(len(self.feed.going), self.actions.busy)
+        question = quit_question(len(self.feed.going), self.actions.busy, stand_in=is_stand_in())
         if question is None:
             self.exit(0)
             return
@@ -236,11 +328,12 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         yield SystemCommand("Quit", "Leave the app; runs go on.", self.action_quit)
 
 
-def run_app(*, demo: Demo | None = None, open_run: str | None = None) -> int:
+def run_app(*, demo: Demo | None = None, backend: str = "local", open_run: str | None = None) -> int:
     """Open the app until the user leaves it.
 
     Args:
         demo: A prepared demo project, offered for a start with one key.
+        backend: Where the demo trains.
         open_run: Id of a run to show at once.
 
     Returns:
@@ -248,5 +341,6 @@ def run_app(*, demo: Demo | None = None, open_run: str | None = None) -> int:
     """
     settings = load_settings(settings_path(home()))
     import_early(settings.images)
-    app = FluxLoraApp(settings=settings, demo=demo, open_run=open_run)
+    greet = demo is None and open_run is None
+    app = FluxLoraApp(settings=settings, demo=demo, backend=backend, open_run=open_run, greet=greet)
     return app.run() or app.return_code or 0

@@ -29,7 +29,7 @@ class Command(NamedTuple):
 
 
 class RunCommands(Provider):
-    """Open, stop or resume any run by its name."""
+    """Open, stop, resume, download or delete any run by its name."""
 
     def _commands(self) -> Iterator[Command]:
         app = cast("FluxLoraApp", self.app)
@@ -44,7 +44,19 @@ class RunCommands(Provider):
                 yield Command(
                     f"Stop run {name}", "Save it and stop it; asks first.", partial(app.actions.stop, run.id)
                 )
-            elif run.status in RESUMABLE:
+            else:
+                yield Command(
+                    f"Delete run {name}",
+                    "All that it has made, here and on Modal; asks first.",
+                    partial(app.actions.delete, run.id),
+                )
+            if run.backend != "local":
+                yield Command(
+                    f"Bring home run {name}",
+                    "Download its newest LoRA and its pictures.",
+                    partial(app.actions.downloads.start, run.id),
+                )
+            if run.status in RESUMABLE:
                 yield Command(
                     f"Resume run {name}", f"Go on after step {run.step}.", partial(app.actions.resume, run.id)
                 )

@@ -17,6 +17,8 @@ from textual.keys import KEY_NAME_REPLACEMENTS, Keys
 _APP = "tui.app:FluxLoraApp"
 _JOBS = "tui.screens.jobs:JobsScreen"
 _MONITOR = "tui.screens.monitor:MonitorScreen"
+_CLOUD = "tui.screens.cloud:CloudScreen"
+_SETUP = "tui.screens.setup:SetupScreen"
 
 # Each line: classes whose bindings are in force together, from the outermost to the focused pane.
 CHAINS: tuple[tuple[str, ...], ...] = (
@@ -25,10 +27,18 @@ CHAINS: tuple[tuple[str, ...], ...] = (
     (_APP, _MONITOR, "tui.widgets.log_pane:LogPane"),
     (_APP, _MONITOR, "tui.widgets.chart:Chart"),
     (_APP, _MONITOR, "tui.widgets.samples:Samples"),
+    (_APP, _CLOUD, "tui.widgets.cloud_table:CloudTable"),
+    (_APP, _SETUP, "tui.widgets.setup_list:SetupList"),
+    (_APP, _SETUP, "tui.widgets.setup_details:SetupDetails"),
     ("tui.screens.confirm:ConfirmScreen",),
     ("tui.screens.help:HelpScreen",),
     ("tui.screens.jump:JumpScreen",),
     ("tui.screens.new_run:NewRunScreen",),
+    ("tui.screens.ask_number:NumberScreen",),
+    ("tui.screens.enter_modal_token:ModalTokenScreen",),
+    ("tui.screens.enter_hf_token:HfTokenScreen",),
+    ("tui.screens.modal_profiles:ModalProfilesScreen",),
+    ("tui.screens.web_page:WebPageScreen",),
 )
 _MODIFIERS = {"ctrl", "shift", "alt", "meta", "super", "hyper"}
 

@@ -36,6 +36,8 @@ MODE_TABLE = (
         "One run's log, loss and samples, live.",
         "tui.screens.monitor:MonitorScreen",
     ),
+    Mode("cloud", "3", "Cloud", "All runs of the Modal workspace.", "tui.screens.cloud:CloudScreen"),
+    Mode("setup", "9", "Setup", "What a launch needs, checked and mended.", "tui.screens.setup:SetupScreen"),
 )
 
 

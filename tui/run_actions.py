@@ -1,35 +1,45 @@
-"""What a person can do with a run from any screen: stop it, resume it, start one."""
+"""What a person can do with a run from any screen: start, stop, resume, extend and delete it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui.downloads import Downloads
 from tui.messages import OperationFailed, RunStarted
+from tui.requests import TrainerRequests
 from tui.status import RESUMABLE, is_live
-from tui.text import clip
+from tui.text import clip, plural, size
 
 if TYPE_CHECKING:
     from textual.app import App
 
     from tui.run_feed import RunFeed
+    from tui.services import RunRow
+
+_END_PATIENCE = 60.0  # seconds for a launch to be taken back
 
 
 class RunActions:
     """Carries out the user's wishes in workers; failures become :class:`OperationFailed`.
 
     Attributes:
-        busy: Requests on their way right now, as ``launching demo`` and the like.
+        busy: What is on its way right now, as ``launching demo`` and the like.
+        requests: What trainers are asked for.
+        downloads: Files that are being brought home.
     """
 
     def __init__(self, app: App[Any], feed: RunFeed) -> None:
         self._app = app
         self._feed = feed
         self.busy: list[str] = []
+        self.requests = TrainerRequests(app, feed, self._run)
+        self.downloads = Downloads(app, feed)
 
-    def stop(self, run_id: str) -> None:
-        """Ask whether to stop the run, then do it; a second time offers to stop it without saving."""
+    def stop(self, run_id: str, *, now: bool = False) -> None:
+        """Ask whether to stop the run, then do it; ``now``, or the second time, without saving."""
         from tui.screens.confirm import ConfirmScreen, Question
 
         run = self._feed.get(run_id)
@@ -39,11 +49,13 @@ class RunActions:
         if not is_live(run.status):
             self._app.notify(f"{name} is {run.status}: there is nothing to stop.", markup=False)
             return
-        now = run.status == "stopping"
+        saving = run.status == "stopping"
+        now = now or saving
         if now:
+            already = "It is saving already. " if saving else ""
             question = Question(
                 f"End {name} at once?",
-                "It is saving already. Ending it now loses the steps since the last checkpoint.",
+                f"{already}Ending it now loses the steps since the last checkpoint.",
                 yes="End now",
                 danger=True,
             )
@@ -74,14 +86,79 @@ class RunActions:
         else:
             self._app.notify(f"{name} is {run.status} already.", markup=False)
 
-    def launch(self, config: Path, done: Callable[[bool], None] | None = None) -> None:
+    def launch(
+        self,
+        config: Path,
+        done: Callable[[bool], None] | None = None,
+        *,
+        backend: str = "local",
+        overrides: Sequence[str] = (),
+    ) -> None:
         """Start a run of a config file; :class:`RunStarted` follows.
 
         Args:
             config: The file.
             done: Told at the end whether it was started.
+            backend: Where it trains.
+            overrides: ``key.path=value``, over what the file says.
         """
-        self._run("Start", f"starting {clip(config.name, 40)}", self._launch(config), done)
+        work = self._launch(config, backend, tuple(overrides))
+        self._run("Start", f"starting {clip(config.name, 40)}", work, done)
+
+    def extend(self, run_id: str) -> None:
+        """Ask for a new total of steps; a run that goes on is told, an ended one is resumed with it."""
+        from tui.screens.ask_number import NumberScreen
+
+        run = self._feed.get(run_id)
+        if run is None:
+            return
+        live = is_live(run.status)
+        how = "It is told at once." if live else f"It is {run.status}: it is resumed with the new total."
+        text = f"It is at step {run.step} of {run.steps}. {how}\n\nNew total of steps:"
+        name = clip(run.name, 40)
+
+        def answered(steps: int | None) -> None:
+            if steps is None or (live and steps == run.steps):
+                return
+            if live:
+                self.requests.ask(run_id, "extend", steps)
+            else:
+                self._run("Extend", f"resuming {name}", self._resume(run_id, (f"train.steps={steps}",)))
+
+        self._app.push_screen(NumberScreen(f"Extend {name}", text, run.steps, run.step + 1), answered)
+
+    def delete(self, run_id: str, done: Callable[[], None] | None = None) -> None:
+        """Ask whether to delete an ended run with all that it has made, then do it; ``done`` is told then."""
+        run = self._feed.get(run_id)
+        if run is None:
+            return
+        name = clip(run.name, 40)
+        if is_live(run.status):
+            self._app.notify(f"{name} is {run.status}: stop it before it is deleted.", markup=False)
+            return
+        self._run("Delete", f"deleting {name}", self._delete(run, name, done))
+
+    def add_gpus(self, run_id: str, more: Sequence[str]) -> None:
+        """Ask whether to wait for other GPUs too, then launch the waiting run again with them at the end."""
+        from tui.screens.confirm import ConfirmScreen, Question
+
+        run = self._feed.get(run_id)
+        if run is None or not more:
+            return
+        name = clip(run.name, 40)
+        question = Question(
+            f"Try {' and '.join(more)} too?",
+            f"The launch of {name} is taken back and made again, with {' and '.join(more)} after the GPUs of "
+            "its config. What is uploaded stays there.",
+            yes="Launch again",
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                work = self._relaunch(run_id, run.path / "config.yaml", tuple(more))
+                self._run("Launch", f"launching {name} again", work)
+
+        self._app.push_screen(ConfirmScreen(question), answered)
 
     def _run(
         self,
@@ -118,15 +195,55 @@ class RunActions:
         run = await service.record(run_id)
         await service.launcher(run).stop(run, now=now)
 
-    async def _resume(self, run_id: str) -> None:
+    async def _resume(self, run_id: str, overrides: Sequence[str] = ()) -> None:
         service = await self._feed.service()
         run = await service.record(run_id)
-        await service.launcher(run).resume(run)
+        await service.launcher(run).resume(run, overrides)
         self._app.notify(f"{clip(run.name, 40)} goes on.", markup=False)
 
-    async def _launch(self, config: Path) -> None:
+    async def _delete(self, row: RunRow, name: str, done: Callable[[], None] | None) -> None:
+        from tui.screens.confirm import ConfirmScreen, Question
+
+        service = await self._feed.service()
+        run = await service.record(row.id)
+        launcher = service.launcher(run)
+        files = await launcher.files(run)
+        loras = sum(file.path.endswith(".safetensors") for file in files)
+        amount = f"{plural(len(files), 'file')} ({size(sum(file.bytes for file in files))})"
+        elsewhere = ", and its folder on Modal's volume" if row.backend == "modal" else ""
+        question = Question(
+            f"Delete {name} for good?",
+            f"{amount}, {plural(loras, 'LoRA')} among them: all that is in {run.path}{elsewhere}.",
+            yes="Delete",
+            danger=True,
+        )
+        if await self._app.push_screen_wait(ConfirmScreen(question)):
+            await launcher.delete(run)
+            await self._feed.refresh()
+            self._app.notify(f"{name} is deleted.", markup=False)
+            if done is not None:
+                done()
+
+    async def _relaunch(self, run_id: str, config: Path, more: tuple[str, ...]) -> None:
+        from backend.launchers.base import LaunchError
+        from tui.gpu_fallback import gpus_of
+
+        service = await self._feed.service()
+        run = await service.record(run_id)
+        launcher = service.launcher(run)
+        gpus = (*await asyncio.to_thread(gpus_of, config), *more)
+        await launcher.stop(run, now=True)  # it waits: there is nothing to save
+        try:
+            async with asyncio.timeout(_END_PATIENCE):
+                async for _ in launcher.events(run):
+                    pass  # they end when it has
+        except TimeoutError:
+            raise LaunchError("the launch could not be taken back in time; the run waits as before") from None
+        await launcher.resume(run, (f"modal.gpu={','.join(gpus)}",))
+
+    async def _launch(self, config: Path, backend: str, overrides: tuple[str, ...]) -> None:
         from backend.launchers.base import LaunchRequest
 
         service = await self._feed.service()
-        run = await service.launch(LaunchRequest(config_path=config))
+        run = await service.launch(LaunchRequest(config_path=config, overrides=overrides), backend)
         self._app.post_message(RunStarted(run.id))

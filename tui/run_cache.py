@@ -30,6 +30,7 @@ class CachedRun:
     created: float
     updated: float
     path: Path
+    dollars: float | None = None
 
 
 def cache_path(home: Path) -> Path:
@@ -55,6 +56,7 @@ def load_runs(path: Path) -> tuple[CachedRun, ...]:
                 created=float(row["created"]),
                 updated=float(row["updated"]),
                 path=Path(row["path"]),
+                dollars=None if row.get("dollars") is None else float(row["dollars"]),
             )
             for row in rows
         )
@@ -83,6 +85,7 @@ def save_runs(path: Path, runs: Iterable[RunRow]) -> None:
             "created": run.created,
             "updated": run.updated,
             "path": str(run.path),
+            "dollars": run.dollars,
         }
         for run, _ in zip(runs, range(_LIMIT), strict=False)
     ]

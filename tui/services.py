@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from backend.launchers.base import Launcher, LaunchRequest
     from backend.runs.folder import RunRecord
+    from tui.cloud import Cloud
+    from tui.setup import Setup
 
 
 class RunRow(Protocol):
@@ -59,6 +61,10 @@ class RunRow(Protocol):
         """Time of the last event, seconds since 1970."""
 
     @property
+    def dollars(self) -> float | None:
+        """What it has cost so far; None where it costs nothing."""
+
+    @property
     def path(self) -> Path:
         """The run's folder."""
 
@@ -82,8 +88,8 @@ class Runs(Protocol):
         """The launcher that holds ``run``."""
         ...
 
-    async def launch(self, request: LaunchRequest) -> RunRecord:
-        """Start a new run."""
+    async def launch(self, request: LaunchRequest, backend: str = "local") -> RunRecord:
+        """Start a new run on a backend."""
         ...
 
 
@@ -96,6 +102,9 @@ class Demo(Protocol):
 
 
 RunsFactory = Callable[[], Runs]
+CloudFactory = Callable[[], "Cloud"]
+SetupFactory = Callable[[Path], "Setup"]
+DemoFactory = Callable[[Path], Demo]
 
 
 def local_runs() -> Runs:
@@ -103,3 +112,24 @@ def local_runs() -> Runs:
     from backend.runs.service import RunService
 
     return cast("Runs", RunService())
+
+
+def modal_cloud() -> Cloud:
+    """The workspace of the user's Modal token."""
+    from tui.cloud import ModalCloud
+
+    return ModalCloud()
+
+
+def backend_setup(root: Path) -> Setup:
+    """The user's accounts and this machine; ``root`` is the data folder."""
+    from tui.setup_service import BackendSetup
+
+    return BackendSetup(root)
+
+
+def local_demo(root: Path) -> Demo:
+    """The demo project in the data folder, made now if there is none. Takes seconds: call it in a thread."""
+    from backend.demo import prepare_demo
+
+    return prepare_demo(root / "demo")

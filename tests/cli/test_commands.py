@@ -94,7 +94,18 @@ def test_runs_metrics_and_logs(cli: Output, config: Config) -> None:
     assert cli("runs")[0] == 0
     cli("train", str(config(steps=4)), "--follow")
     (row,) = json.loads(cli("runs", "--json")[1])
-    assert set(row) == {"id", "name", "backend", "status", "step", "steps", "loss", "created", "path"}
+    assert set(row) == {
+        "id",
+        "name",
+        "backend",
+        "status",
+        "step",
+        "steps",
+        "loss",
+        "dollars",
+        "created",
+        "path",
+    }
     assert (row["status"], row["backend"], row["loss"]) == ("finished", "local", 0.25)
     assert Path(row["path"]).is_dir()
     assert row["created"].endswith("+00:00")

@@ -19,11 +19,21 @@ from backend.events import (
     StatusEvent,
     StepEvent,
 )
-from backend.launchers.base import EventBatch, LaunchError, LaunchRequest, LogChunk, RunFile, RunState
+from backend.launchers.base import (
+    EventBatch,
+    LaunchError,
+    LaunchRequest,
+    LogChunk,
+    RunFacts,
+    RunFile,
+    RunState,
+)
+from backend.runs.commands import Command
 from backend.runs.folder import RunRecord
 from backend.runs.registry import RunSummary
 from backend.runs.view import RunView
 from tui.app import FluxLoraApp
+from tui.cloud import CloudError, CloudRun, Leftover, Workspace
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -96,6 +106,8 @@ class FakeRun:
     events: list[Event] = field(default_factory=list)
     log: bytes = b""
     truth: RunState | None = None  # what the launcher knows better than the events
+    facts: RunFacts = field(default_factory=lambda: RunFacts(where="this machine", safe_to_close=False))
+    files: list[RunFile] = field(default_factory=list)
 
     @property
     def record(self) -> RunRecord:
@@ -114,6 +126,14 @@ class FakeLauncher:
         self.service = service
         self.asked: list[tuple[str, ...]] = []
         self.failure: Exception | None = None
+        self.commands: list[Command] = []
+        self.overrides: tuple[str, ...] = ()
+        self.downloading: Callable[[int, int], None] | None = None  # of the download that goes on
+        self.downloaded = asyncio.Event()  # set it to let downloads end
+        self.cancelled = False
+
+    def facts(self, run: RunRecord, view: RunView) -> RunFacts:
+        return self.service.runs[run.id].facts
 
     async def status(self, run: RunRecord) -> RunState:
         fake = self.service.runs[run.id]
@@ -157,8 +177,15 @@ class FakeLauncher:
             raise self.failure
         self.service.update(run.id, status=Status.STOPPING)
 
+    async def command(self, run: RunRecord, command: Command) -> None:
+        self.asked.append((command.kind, run.id))
+        if self.failure is not None:
+            raise self.failure
+        self.commands.append(command)
+
     async def resume(self, run: RunRecord, overrides: Sequence[str] = ()) -> RunRecord:
         self.asked.append(("resume", run.id))
+        self.overrides = tuple(overrides)
         if self.failure is not None:
             raise self.failure
         self.service.runs[run.id].truth = None
@@ -166,7 +193,14 @@ class FakeLauncher:
         return run
 
     async def files(self, run: RunRecord) -> list[RunFile]:
-        return []
+        return self.service.runs[run.id].files
+
+    async def delete(self, run: RunRecord) -> None:
+        self.asked.append(("delete", run.id))
+        if self.failure is not None:
+            raise self.failure
+        del self.service.runs[run.id]
+        self.service.wake()
 
     async def launch(self, request: LaunchRequest) -> RunRecord:
         raise LaunchError("use the service")
@@ -178,7 +212,16 @@ class FakeLauncher:
         destination: Path,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Path]:
-        return []
+        self.asked.append(("download", *(file.path for file in files)))
+        if self.failure is not None:
+            raise self.failure
+        self.downloading = progress
+        try:
+            await self.downloaded.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        return [destination / file.path for file in files]
 
 
 class FakeRuns:
@@ -191,6 +234,7 @@ class FakeRuns:
             self.runs[fake.summary.id] = fake
         self.local = FakeLauncher(self)
         self.launched: list[LaunchRequest] = []
+        self.backends: list[str] = []
         self.launch_failure: Exception | None = None
         self.list_failure: Exception | None = None
         self._changed: list[asyncio.Future[None]] = []
@@ -245,8 +289,9 @@ class FakeRuns:
     def launcher(self, run: RunRecord, /) -> FakeLauncher:
         return self.local
 
-    async def launch(self, request: LaunchRequest) -> RunRecord:
+    async def launch(self, request: LaunchRequest, backend: str = "local") -> RunRecord:
         self.launched.append(request)
+        self.backends.append(backend)
         if self.launch_failure is not None:
             raise self.launch_failure
         new = summary("newrun22", name=request.config_path.stem, status=Status.STARTING, step=0, loss=None)
@@ -276,6 +321,41 @@ def sample(step: int, index: int = 0, prompt: str = "a fox in the snow") -> Samp
     )
 
 
+class FakeCloud:
+    """A workspace in memory. Clear ``answering`` to keep it from answering."""
+
+    def __init__(self, *runs: CloudRun, left: Sequence[Leftover] = ()) -> None:
+        self.runs = runs
+        self.left = list(left)
+        self.failure: CloudError | None = None
+        self.asked: list[str] = []
+        self.answering = asyncio.Event()
+        self.answering.set()
+
+    async def _answer(self, question: str) -> None:
+        self.asked.append(question)
+        await self.answering.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    async def workspace(self) -> Workspace:
+        await self._answer("workspace")
+        return Workspace("my-workspace", self.runs)
+
+    async def adopt(self, run_id: str) -> str:
+        await self._answer(f"adopt {run_id}")
+        return run_id
+
+    async def leftovers(self) -> Sequence[Leftover]:
+        await self._answer("leftovers")
+        return list(self.left)
+
+    async def clean(self) -> int:
+        await self._answer("clean")
+        gone, self.left = len(self.left), []
+        return gone
+
+
 @dataclass(frozen=True)
 class FakeDemo:
     """A prepared demo project."""
@@ -287,6 +367,7 @@ def make_app(runs: FakeRuns | None = None, *, root: Path, **options: Any) -> Flu
     """The app over runs in memory, with a clock that stands still."""
     service = runs or FakeRuns()
     options.setdefault("clock", lambda: NOW)
+    options.setdefault("cloud", FakeCloud)
     app = FluxLoraApp(runs=lambda: service, root=root, **options)
     app.animation_level = "none"
     return app

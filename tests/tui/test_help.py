@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.tui.fake_setup import ALL_GOOD, FakeSetup
 from tests.tui.fakes import (
     LOG,
+    FakeCloud,
     FakeDemo,
     FakeRun,
     FakeRuns,
@@ -17,6 +19,7 @@ from tests.tui.fakes import (
     summary,
     until,
 )
+from tui.cloud import CloudRun
 from tui.keymap import CHAINS, bindings_of, owners
 from tui.screens.help import HelpScreen, help_sections
 from tui.screens.jobs import JobsScreen
@@ -24,19 +27,37 @@ from tui.widgets.chart import Chart
 from tui.widgets.log_pane import LogPane
 from tui.widgets.samples import Samples
 
-# Bindings that exist only at times: while searching, with a crosshair. Their panes' texts name them.
-_AT_TIMES = {"log.next-match", "log.previous-match", "log.end-search", "chart.hide-crosshair"}
+# Bindings that exist only at times: while searching, with a crosshair, while a GPU is waited for. The panes'
+# texts and the header name them.
+_AT_TIMES = {
+    "log.next-match",
+    "log.previous-match",
+    "log.end-search",
+    "chart.hide-crosshair",
+    "monitor.add-gpus",
+    "setup.stop-waiting",
+}
 
 
 async def test_every_binding_of_the_main_screens_is_in_help(tmp_path: Path) -> None:
-    runs = FakeRuns(FakeRun(summary(), story(250, samples=[sample(100)]), LOG))
-    app = make_app(runs, root=tmp_path, demo=FakeDemo())
+    runs = FakeRuns(FakeRun(summary(backend="modal"), story(250, samples=[sample(100)]), LOG))
+    cloud = FakeCloud(CloudRun("abcd2345", "my-lora", "my-lora", "training"))
+    app = make_app(
+        runs, root=tmp_path, demo=FakeDemo(), cloud=lambda: cloud, setup=lambda root: FakeSetup(ALL_GOOD)
+    )
     shown: set[str] = set()
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
         shown |= {key.id for section in help_sections(app.screen, {}) for key in section.keys}
         await pilot.press("2")
         await until(lambda: "Samples of step" in screen_text(app))
+        shown |= {key.id for section in help_sections(app.screen, {}) for key in section.keys}
+        await pilot.press("3")
+        await until(lambda: "my-workspace" in screen_text(app))
+        await pilot.pause()
+        shown |= {key.id for section in help_sections(app.screen, {}) for key in section.keys}
+        await pilot.press("9")
+        await until(lambda: "ready to train" in screen_text(app))
         shown |= {key.id for section in help_sections(app.screen, {}) for key in section.keys}
     wanted = {
         binding.id

@@ -326,7 +326,7 @@ async def test_a_config_with_errors_is_not_started(tmp_path: Path) -> None:
 
 async def test_warnings_take_a_second_enter(tmp_path: Path, monkeypatch) -> None:
     problems = [Problem("warning", "train.lr", "is [b]high[/]", 3, 1)]
-    monkeypatch.setattr("tui.screens.new_run._problems", lambda path: problems)
+    monkeypatch.setattr("tui.screens.new_run._problems", lambda path, changes: problems)
     runs = FakeRuns()
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(100, 30)) as pilot:

@@ -130,7 +130,7 @@ def test_panes_that_are_never_focused_together_may_share_a_key() -> None:
 
 
 def test_two_changes_that_want_one_key() -> None:
-    usable, problems = check_keymap({"monitor.stop": "x", "monitor.zoom": "x"})
+    usable, problems = check_keymap({"monitor.stop": "u", "monitor.zoom": "u"})
     assert len(usable) == 1
     assert len(problems) == 1
 

@@ -230,3 +230,15 @@ async def test_hostile_prompts(tmp_path: Path) -> None:
             await pilot.pause()
             assert not escapes(screen_text(app))
         assert "(no prompt)" in screen_text(app)
+
+
+async def test_a_picture_that_comes_after_its_event_is_shown(tmp_path: Path) -> None:
+    app = SamplesApp()
+    async with app.run_test(size=(60, 16)):
+        app.samples.show_samples(tmp_path, [sample(100)])
+        await until(lambda: "the file is not here" in screen_text(app))
+        write_picture(tmp_path / "coming.png")
+        (tmp_path / "samples").mkdir()
+        (tmp_path / "coming.png").replace(tmp_path / sample(100).path)
+        await until(lambda: screen_text(app).count("▀") > 100)
+        assert "not here" not in screen_text(app)

@@ -44,9 +44,9 @@ def _guarded(command: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # a fault of ours: one sentence, and the details where they can be sent from
-        from config.secrets import hide_tokens
+        from backend.credentials.redaction import redact
 
-        what = " ".join(hide_tokens(f"{type(error).__name__}: {error}").split())
+        what = " ".join(redact(f"{type(error).__name__}: {error}").split())
         return fail(f"internal error: {what}{_keep_details()}", 1)
 
 
@@ -54,14 +54,14 @@ def _keep_details() -> str:
     """Write the present traceback, without tokens, to a file; where it lies, as the end of a sentence."""
     import traceback
 
+    from backend.credentials.redaction import redact
     from backend.files import write_text
     from backend.home import home
-    from config.secrets import hide_tokens
 
     path = home() / "crash.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, hide_tokens(traceback.format_exc()), private=True)
+        write_text(path, redact(traceback.format_exc()), private=True)
     except OSError:
         return ""
     return f"; details are in {path}"
@@ -97,7 +97,7 @@ def _command(options: argparse.Namespace) -> int:
         case "demo":
             from tui.cli.demo import demo
 
-            return demo(options.dir, headless=options.headless)
+            return demo(options.dir, headless=options.headless, backend=options.backend)
         case "check":
             from tui.cli.report import check
 
@@ -105,7 +105,15 @@ def _command(options: argparse.Namespace) -> int:
         case "train":
             from tui.cli.control import train
 
-            return train(options.config, options.overrides, options.backend, follow=options.follow)
+            return train(
+                options.config,
+                options.overrides,
+                options.backend,
+                follow=options.follow,
+                gpu=options.gpu,
+                budget=options.budget,
+                wait=not options.no_wait,
+            )
         case "stop":
             from tui.cli.control import stop
 
@@ -113,7 +121,23 @@ def _command(options: argparse.Namespace) -> int:
         case "resume":
             from tui.cli.control import resume
 
-            return resume(options.run, options.overrides, follow=options.follow)
+            return resume(options.run, options.overrides, follow=options.follow, wait=not options.no_wait)
+        case "pull":
+            from tui.cli.pull import pull
+
+            return pull(options.run, options.dest, options.kind, as_json=options.json)
+        case "save" | "sample" | "extend":
+            from backend.runs.commands import Command
+            from tui.cli.requests import ask_trainer
+
+            command = Command(kind=options.command, steps=getattr(options, "steps", None))
+            return ask_trainer(options.run, command)
+        case "delete":
+            from tui.cli.requests import delete
+
+            return delete(options.run, yes=options.yes)
+        case "modal":
+            return _modal_command(options)
         case "runs":
             from tui.cli.report import runs
 
@@ -123,7 +147,7 @@ def _command(options: argparse.Namespace) -> int:
 
             return metrics(options.run, as_json=options.json)
         case "logs":
-            from tui.cli.control import logs
+            from tui.cli.following import logs
 
             return logs(options.run, follow=options.follow)
         case "inspect":
@@ -138,6 +162,14 @@ def _command(options: argparse.Namespace) -> int:
             from tui.cli.import_ import import_config
 
             return import_config(options.file, options.output)
+        case "login":
+            from tui.cli.login import login
+
+            return login(options.account, verify=not options.no_verify)
+        case "doctor":
+            from tui.cli.doctor import doctor
+
+            return doctor(options.config, options.backend, as_json=options.json, fix=options.fix)
         case "explain":
             from tui.cli.schema import explain
 
@@ -147,6 +179,24 @@ def _command(options: argparse.Namespace) -> int:
 
             return schema()
     raise AssertionError(options.command)
+
+
+def _modal_command(options: argparse.Namespace) -> int:
+    from tui.cli import cloud
+
+    volume, environment = options.volume, options.environment
+    match options.modal_command:
+        case "runs":
+            return cloud.runs(volume, environment, as_json=options.json)
+        case "adopt":
+            return cloud.adopt(options.run, volume, environment)
+        case "cleanup":
+            return cloud.cleanup(volume, environment, yes=options.yes, as_json=options.json)
+        case "models":
+            return cloud.models(volume, environment, as_json=options.json)
+        case "prefetch":
+            return cloud.prefetch(options.what, volume, environment)
+    raise AssertionError(options.modal_command)
 
 
 def _open_app() -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from tui.cli.cloud_parser import add_modal_commands, add_run_commands
+
 _EXIT_CODES = (
     "exit codes: 0 good; 1 the thing failed; 2 wrong use or bad input "
     "(a message on standard error, file:line: key: what for configs)"
@@ -13,9 +15,11 @@ _STATUSES = "queued, starting, training, stopping, stopped, finished, failed, in
 
 _RUNS_JSON = f"""\
 --json prints one list, the newest run first:
-  [{{"id", "name", "backend", "status", "step", "steps", "loss", "created", "path"}}]
+  [{{"id", "name", "backend", "status", "step", "steps", "loss", "dollars", "created", "path"}}]
+  backend  local or modal
   status   one of {_STATUSES}
   loss     the last step's, null before the first
+  dollars  what it has cost so far, estimated to the cent; null where it costs nothing
   created  ISO 8601 with time zone
 """
 _METRICS_JSON = """\
@@ -56,6 +60,22 @@ _EXPLAIN_JSON = """\
   {"key", "aliases", "type", "unit", "range", "default", "required", "choices", "description", "fields"}
   fields   the keys of a section, else empty
 """
+_LOGIN = """\
+The token is read from standard input or a hidden prompt, never from an argument, where others could see it:
+  modal  the command of https://modal.com/settings/tokens (modal token set ...), in any shell's spelling, or
+         the two tokens; it is parsed, never executed. Saved as a profile of Modal's own config file.
+  hf     the token (hf_...). Saved in the Hub's own token file, or in .env if that holds HF_TOKEN already.
+"""
+_DOCTOR_JSON = """\
+--json prints one object:
+  {"ok", "checks": [{"id", "title", "status", "detail", "fix", "needed"}]}
+  ok       whether a launch would work
+  status   ok, warning, missing, failed or unknown
+  fix      what to do, null if nothing is to be done
+  needed   whether a launch fails as long as this check is not ok or warning
+--fix does what is safe without asking: closes files with tokens to others, adds .env to .gitignore.
+exit code 0: a launch would work; 1: it would not
+"""
 _SCHEMA = """\
 With it, editors complete and check configs, for example with yaml-language-server:
   fluxlora-tui schema > fluxlora.schema.json
@@ -85,13 +105,28 @@ def build_parser() -> argparse.ArgumentParser:
     demo = command("demo", "try it: a ready-made project with a tiny FLUX, trained on this machine")
     demo.add_argument("--headless", action="store_true", help="train it to the end without a screen")
     demo.add_argument("--dir", metavar="FOLDER", help="where the project is made (default: the data folder)")
+    demo.add_argument(
+        "--backend",
+        default="local",
+        choices=("local", "modal"),
+        help="modal: on a local stand-in for Modal, without an account; needs a checkout of the source",
+    )
 
     train = command("train", "start a run; it goes on when this command ends")
     train.add_argument("config", metavar="CONFIG", help="YAML or JSON file in ai-toolkit's format")
     train.add_argument(
         "--backend", default="local", choices=("local", "modal"), help="where (default: local)"
     )
+    train.add_argument(
+        "--gpu", metavar="GPU,...", help="(Modal) GPUs in the order in which they are tried: H100,A100-80GB"
+    )
+    train.add_argument(
+        "--budget",
+        metavar="DOLLARS",
+        help="(Modal) the most that the run may cost; it saves and stops there; null is no limit",
+    )
     _add_follow(train)
+    _add_no_wait(train)
     _add_set(train)
 
     runs = command("runs", "list all runs", _RUNS_JSON)
@@ -113,7 +148,11 @@ def build_parser() -> argparse.ArgumentParser:
     resume = command("resume", "take up a run that was stopped, interrupted or failed")
     resume.add_argument("run", metavar="RUN", help=_RUN)
     _add_follow(resume)
+    _add_no_wait(resume)
     _add_set(resume)
+
+    add_run_commands(command, _RUN)
+    add_modal_commands(command("modal", "see and tidy what is on Modal, and prepare it"), _EXIT_CODES)
 
     check = command("check", "say everything that is wrong with a config", _CHECK_JSON)
     check.add_argument("config", metavar="CONFIG", help="YAML or JSON file in ai-toolkit's format")
@@ -144,6 +183,20 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", metavar="PATH", help="the file to write (default: FILE with .yaml); - prints it"
     )
 
+    login = command("login", "save a token for Modal or Hugging Face, after trying it", _LOGIN)
+    login.add_argument("account", choices=("modal", "hf"), help="whose token")
+    login.add_argument("--no-verify", action="store_true", help="save it without trying it")
+
+    doctor = command("doctor", "say what is missing for a launch, and how to get it", _DOCTOR_JSON)
+    doctor.add_argument(
+        "config", metavar="CONFIG", nargs="?", help="the config to launch (default: everything but a config)"
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON document")
+    doctor.add_argument("--fix", action="store_true", help="repair what is safe to repair without asking")
+    doctor.add_argument(
+        "--backend", default="local", choices=("local", "modal"), help="where (default: local)"
+    )
+
     explain = command("explain", "say what a key of a config means", _EXPLAIN_JSON)
     explain.add_argument(
         "key", metavar="KEY", nargs="?", help="train.lr, linear, datasets, ... (default: all sections)"
@@ -156,6 +209,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_follow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--follow", "-f", action="store_true", help="print the log until the run ends")
+
+
+def _add_no_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="(Modal) do not wait until the run is handed over; this computer must stay on until it is",
+    )
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:

@@ -69,6 +69,7 @@ def runs(*, as_json: bool) -> int:
                     "step": run.step,
                     "steps": run.steps,
                     "loss": run.loss,
+                    "dollars": run.dollars,
                     "created": datetime.fromtimestamp(run.created, UTC).isoformat(timespec="seconds"),
                     "path": str(run.path),
                 }
@@ -87,12 +88,13 @@ def runs(*, as_json: bool) -> int:
             str(run.status),
             f"{run.step}/{run.steps}",
             "" if run.loss is None else f"{run.loss:.4f}",
+            "" if run.dollars is None else f"${run.dollars:.2f}",
             datetime.fromtimestamp(run.created).strftime("%Y-%m-%d %H:%M"),
             str(run.path),
         )
         for run in found
     ]
-    _print_table(("ID", "NAME", "BACKEND", "STATUS", "STEP", "LOSS", "CREATED", "PATH"), rows)
+    print_table(("ID", "NAME", "BACKEND", "STATUS", "STEP", "LOSS", "COST", "CREATED", "PATH"), rows)
     return 0
 
 
@@ -111,7 +113,7 @@ def metrics(run: str, *, as_json: bool) -> int:
     if as_json:
         print_json({"run": record.id, "steps": rows})
         return 0
-    _print_table(
+    print_table(
         ("STEP", "LOSS", "SMOOTHED", "LR", "GRAD", "SECONDS"),
         [
             (
@@ -133,7 +135,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns as wide as their widest cell."""
     from rich.cells import cell_len
 
     widths = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -12,12 +11,13 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.messages import RunsChanged
+from tui.place import demo_overrides
 from tui.screens.base import MainScreen
 from tui.status import RESUMABLE, is_live
 from tui.text import one_line, plural
 from tui.widgets.demo_card import DemoCard
 from tui.widgets.run_details import RunDetails
-from tui.widgets.run_table import RunTable, RunTableHeader
+from tui.widgets.run_table import RunTable, RunTableHeader, has_costs
 
 if TYPE_CHECKING:
     from textual.widget import Widget
@@ -55,6 +55,14 @@ class JobsScreen(MainScreen):
             "r", "resume_run", "Resume", id="jobs.resume", tooltip="Take an ended run up from its last save."
         ),
         Binding("n", "new_run", "New run", id="jobs.new", tooltip="Check a config file and train it."),
+        Binding(
+            "D",
+            "delete_run",
+            "Delete",
+            show=False,
+            id="jobs.delete",
+            tooltip="Delete an ended run's files, here and on Modal; asks first.",
+        ),
         Binding("d", "start_demo", "Start demo", id="jobs.demo", tooltip="Train the demo LoRA."),
     ]
 
@@ -91,6 +99,7 @@ class JobsScreen(MainScreen):
         """Bring the table up to date."""
         feed = self.flux.feed
         self.query_one(RunTable).show_runs(change.runs, self.flux.clock())
+        self.query_one(RunTableHeader).show_costs(has_costs(change.runs))
         box, empty = self.query_one("#runs-box"), self.query_one("#empty", Static)
         box.display = self.query_one(RunDetails).display = bool(change.runs)
         empty.display = not change.runs
@@ -144,13 +153,14 @@ class JobsScreen(MainScreen):
         """Hide the demo's key where there is no demo; dim what the run under the cursor does not allow."""
         if action == "start_demo":
             return self.flux.demo is not None and not self._demo_started
-        if action in ("stop_run", "resume_run"):
+        if action in ("stop_run", "resume_run", "delete_run"):
             table = next(iter(self.query(RunTable)), None)
             run = self.flux.feed.get(table.chosen_id or "") if table is not None else None
             if run is None:
                 return False
-            allowed = is_live(run.status) if action == "stop_run" else run.status in RESUMABLE
-            return allowed or None
+            live = is_live(run.status)
+            allowed = {"stop_run": live, "resume_run": run.status in RESUMABLE, "delete_run": not live}
+            return allowed[action] or None
         return True
 
     def action_stop_run(self) -> None:
@@ -163,15 +173,20 @@ class JobsScreen(MainScreen):
         if run_id := self.query_one(RunTable).chosen_id:
             self.flux.actions.resume(run_id)
 
+    def action_delete_run(self) -> None:
+        """Delete the run under the cursor."""
+        if run_id := self.query_one(RunTable).chosen_id:
+            self.flux.actions.delete(run_id)
+
     def action_new_run(self) -> None:
         """Ask for a config file and train it."""
-        from tui.screens.new_run import NewRunScreen
+        from tui.screens.new_run import NewRun, NewRunScreen
 
-        def answered(config: Path | None) -> None:
-            if config is not None:
-                self.flux.actions.launch(config)
+        def answered(run: NewRun | None) -> None:
+            if run is not None:
+                self.flux.actions.launch(run.config, backend=run.backend, overrides=run.overrides)
 
-        self.app.push_screen(NewRunScreen(), answered)
+        self.app.push_screen(NewRunScreen(self.flux.backend), answered)
 
     def action_start_demo(self) -> None:
         """Train the demo project; once."""
@@ -179,7 +194,9 @@ class JobsScreen(MainScreen):
         if demo is not None and not self._demo_started:
             self._demo_started = True
             self.query_one(DemoCard).show_started(True)
-            self.flux.actions.launch(demo.config, self._demo_ended)
+            backend = self.flux.backend
+            overrides = demo_overrides(backend)
+            self.flux.actions.launch(demo.config, self._demo_ended, backend=backend, overrides=overrides)
             self.refresh_bindings()
 
     def _demo_ended(self, started: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -10,15 +11,19 @@ from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 
+from backend.events import CommandEvent, PhaseEvent
 from tui.messages import OperationFailed, RunsChanged
+from tui.place_watch import INTERVAL, Look, PlaceWatch
 from tui.run_follower import RunFollower
-from tui.screens.base import MainScreen
+from tui.screens.run_keys import RunKeys
 from tui.status import RESUMABLE, is_live
 from tui.terminal import current_protocol
 from tui.widgets.log_pane import LogPane
 from tui.widgets.loss_chart import LossChart
+from tui.widgets.place_line import is_waiting
 from tui.widgets.run_header import RunFacts, RunHeader
 from tui.widgets.samples import Samples
+from tui.widgets.transfer_bar import TransferBar
 
 if TYPE_CHECKING:
     from textual import events
@@ -31,10 +36,14 @@ if TYPE_CHECKING:
     from tui.terminal import Protocol
 
 _TICK = 0.25  # seconds between repaints of the header
+_ON_RUN = frozenset(  # keys that need a run
+    {"stop_run", "stop_now", "resume_run", "ask_trainer", "extend", "delete_run", "bring_home", "add_gpus"}
+)
+_YOUNG = 60.0  # seconds after its launch in which a run that is safe already was not so before
 _TALL = 34  # lines from which on the samples are shown without being asked for
 
 
-class MonitorScreen(MainScreen):
+class MonitorScreen(RunKeys):
     """Watches one run; the app's ``current_run`` says which."""
 
     MODE = "monitor"
@@ -65,9 +74,23 @@ class MonitorScreen(MainScreen):
                 tooltip="Save the run and stop it; asks first."),
         Binding("r", "resume_run", "Resume", id="monitor.resume",
                 tooltip="Take the run up from its last save."),
+        Binding("a", "add_gpus", "Add GPUs", id="monitor.add-gpus",
+                tooltip="Wait for other GPUs too; asks first."),
+        Binding("b", "bring_home", "Bring home", id="monitor.bring-home",
+                tooltip="Download the newest LoRA and the pictures; again cancels."),
         Binding("z", "solo", "Zoom", id="monitor.zoom", tooltip="The focused pane alone, or all again."),
         Binding("i", "toggle_samples", "Images", id="monitor.samples",
                 tooltip="Show or hide the sample pictures."),
+        Binding("v", "ask_trainer('save')", "Save now", id="monitor.save-now",
+                tooltip="Have a checkpoint saved now."),
+        Binding("d", "ask_trainer('sample')", "Draw now", id="monitor.sample-now",
+                tooltip="Have the sample pictures drawn now."),
+        Binding("x", "extend", "Extend", id="monitor.extend",
+                tooltip="Give it another total of steps; asks for it."),
+        Binding("S", "stop_now", "Stop now", show=False, id="monitor.stop-now",
+                tooltip="End the run at once, without saving; asks first."),
+        Binding("D", "delete_run", "Delete", show=False, id="monitor.delete",
+                tooltip="Delete an ended run's files, here and on Modal; asks first."),
         Binding("left_square_bracket", "step_run(-1)", "Newer run", show=False, id="monitor.previous-run",
                 tooltip="The run above in the table of jobs."),
         Binding("right_square_bracket", "step_run(1)", "Older run", show=False, id="monitor.next-run",
@@ -78,7 +101,6 @@ class MonitorScreen(MainScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._run_id: str | None = None
         self._follower: RunFollower | None = None
         self._view: RunView | None = None
         self._truth: RunState | None = None  # how the run stands, once nothing more comes
@@ -86,12 +108,15 @@ class MonitorScreen(MainScreen):
         self._pictures: Protocol = "half"
         self._samples_wanted: bool | None = None  # None: as there is room
         self._shown: tuple[object, ...] | None = None
+        self._phase: tuple[str, float] = ("", 0.0)  # the present phase, and when it began
+        self._offered = False  # whether other GPUs are offered
 
     def compose_body(self) -> Iterable[Widget]:
         """The header, the two panes, the samples."""
         setting = self.flux.settings.images
         self._pictures = current_protocol(setting)
         yield RunHeader()
+        yield TransferBar()
         yield Container(
             LogPane(id="log", classes="pane", placeholder="no log yet"),
             LossChart(id="loss", classes="pane"),
@@ -131,11 +156,13 @@ class MonitorScreen(MainScreen):
 
         self.flux.current_run = self._run_id = run_id
         self._view, self._truth, self._saved, self._shown = RunView(), None, None, None
+        self._place, self._phase = None, ("", 0.0)
         self.query_one(LogPane).clear()
         self.query_one(LossChart).clear()
         row = self.flux.feed.get(run_id)
         self.query_one(Samples).show_samples(row.path if row is not None else Path(), ())
         self._follow(run_id)
+        self._watch_place(PlaceWatch(run_id))
         self._refresh_header()
         self._show_samples()
         self.refresh_bindings()
@@ -161,6 +188,7 @@ class MonitorScreen(MainScreen):
             return
         if follower is self._follower:
             self._truth = state
+            self.flux.actions.requests.ended(follower.run_id)
             self._refresh_header()
             self.refresh_bindings()
 
@@ -170,6 +198,37 @@ class MonitorScreen(MainScreen):
             await follower.log(await self.flux.feed.service())
         except Exception as error:
             self.post_message(OperationFailed("The log cannot be read", str(error) or type(error).__name__))
+
+    @work(exclusive=True, group="watch-place", exit_on_error=False)
+    async def _watch_place(self, watch: PlaceWatch) -> None:
+        """Keep what is known of the place up to date, and say when this machine is needed no more."""
+        while watch.run_id == self._run_id:
+            row = self.flux.feed.get(watch.run_id)
+            if row is not None and row.backend != "local" and self._view is not None and self.is_current:
+                before, look = self._place, None
+                try:
+                    waiting = is_waiting(self._view.phase)
+                    look = await watch.look(await self.flux.feed.service(), self._view, waiting=waiting)
+                except Exception:  # the run is being deleted, or its folder made: there is another look
+                    look = before
+                if watch.run_id == self._run_id and look != before:
+                    self._take_place(before, look)
+            await asyncio.sleep(INTERVAL)
+
+    @property
+    def _is_young(self) -> bool:
+        """Whether the run was launched a moment ago, and nothing in it has begun."""
+        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        begun = self._view is None or self._view.attempt > 0
+        return row is not None and not begun and self.flux.clock() - row.created < _YOUNG
+
+    def _take_place(self, before: Look | None, look: Look | None) -> None:
+        self._place = look
+        safe_before = before.facts.safe_to_close if before else not self._is_young
+        if look and look.facts.safe_to_close and not safe_before:
+            self.notify("Handed to Modal: you may close this computer.", markup=False)
+        self._refresh_header()
+        self.refresh_bindings()
 
     def _take_log(self, follower: RunFollower, data: bytes) -> None:
         if follower is self._follower:
@@ -183,6 +242,10 @@ class MonitorScreen(MainScreen):
         for event in events:
             if event.TYPE in ("attempt", "checkpoint"):
                 self._saved = getattr(event, "step", self._saved)
+            if isinstance(event, PhaseEvent) and event.phase != self._phase[0]:
+                self._phase = (event.phase, event.t)
+            elif isinstance(event, CommandEvent):
+                self.flux.actions.requests.answered(event)
         self._view.apply(events)
         self.query_one(LossChart).take_events(events)
         if (len(self._view.samples), self._view.drawing) != pictures:
@@ -221,11 +284,32 @@ class MonitorScreen(MainScreen):
             return
         status, reason = self._status(row, self._view)
         now = self.flux.clock()
-        shown = (row, self._view.seq, status, reason, int(now) if is_live(status) else None)
+        download = self.flux.actions.downloads.get(row.id)
+        self.query_one(TransferBar).show_download(download)
+        asked = self.flux.actions.requests.sentence(row.id)
+        second = int(now) if is_live(status) else None
+        shown = (row, self._view.seq, self._view.phase_done, status, reason, second, self._place, asked)
         if shown != self._shown and self.is_current:
             self._shown = shown
-            saved = self._view.step if status == "stopped" else self._saved
-            header.show_facts(RunFacts(row, self._view, status, reason, now, saved))
+            facts = self._facts(row, self._view, status, reason, now)
+            header.show_facts(facts)
+            if facts.offers_gpus != self._offered:
+                self._offered = facts.offers_gpus
+                self.refresh_bindings()
+
+    def _facts(self, row: RunRow, view: RunView, status: str, reason: str | None, now: float) -> RunFacts:
+        return RunFacts(
+            row,
+            view,
+            status,
+            reason,
+            now,
+            saved=view.step if status == "stopped" else self._saved,
+            place=self._place.facts if self._place is not None else None,
+            phase_since=self._phase[1] if view.phase == self._phase[0] else None,
+            asked=self.flux.actions.requests.sentence(row.id),
+            other_gpus=self._place.other_gpus if self._place is not None else (),
+        )
 
     def _why_nothing(self) -> str:
         feed = self.flux.feed
@@ -252,24 +336,26 @@ class MonitorScreen(MainScreen):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Dim what the run does not allow."""
-        if action in ("stop_run", "resume_run"):
-            row = self.flux.feed.get(self._run_id) if self._run_id else None
-            if row is None or self._view is None:
-                return None
-            status = self._status(row, self._view)[0]
-            return (is_live(status) if action == "stop_run" else status in RESUMABLE) or None
-        return True
-
-    def action_stop_run(self) -> None:
-        """Stop this run."""
-        if self._run_id:
-            self.flux.actions.stop(self._run_id)
-
-    def action_resume_run(self) -> None:
-        """Resume this run."""
-        if self._run_id:
-            self.flux.actions.resume(self._run_id)
+        """Dim what the run does not allow; hide what has no sense where it trains."""
+        if action not in _ON_RUN:
+            return True
+        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        if row is None or self._view is None:
+            return False if action in ("bring_home", "add_gpus") else None
+        status, reason = self._status(row, self._view)
+        match action:
+            case "bring_home":
+                return row.backend != "local"
+            case "add_gpus":
+                return self._facts(row, self._view, status, reason, self.flux.clock()).offers_gpus
+            case "resume_run":
+                return status in RESUMABLE or None
+            case "delete_run":
+                return not is_live(status) or None
+            case "extend":
+                return True
+            case _:
+                return is_live(status) or None
 
     def action_step_run(self, by: int) -> None:
         """Go to the neighbour in the table."""

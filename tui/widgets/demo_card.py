@@ -8,6 +8,8 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 
+from tui.place import LABEL, is_stand_in
+
 
 class DemoCard(Widget, can_focus=True):
     """Says that the demo is ready; Enter (or the screen's own key) starts it."""
@@ -50,13 +52,14 @@ class DemoCard(Widget, can_focus=True):
         """Two lines: what is there, and the key."""
         if self._started:
             return Content("Starting the demo run…\nThe monitor opens by itself.")
+        where = f"on a {LABEL}" if is_stand_in() else "right here"
         return Content.assemble(
             ("Demo ready: press ", "bold"),
             ("Enter", "bold $text-accent"),
             (" or ", "bold"),
             ("d", "bold $text-accent"),
             (" to start.", "bold"),
-            "\nIt trains a real LoRA of a tiny FLUX, right here, in one to two minutes.",
+            f"\nIt trains a real LoRA of a tiny FLUX, {where}, in one to two minutes.",
         )
 
     async def on_click(self) -> None:

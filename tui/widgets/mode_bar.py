@@ -9,6 +9,7 @@ from textual.style import Style
 from textual.widget import Widget
 
 from tui.modes import MODE_TABLE
+from tui.place import LABEL, is_stand_in
 from tui.status import is_live
 from tui.text import plural
 
@@ -58,9 +59,13 @@ class ModeBar(Widget):
                 title = title.stylize("underline", 3, 3 + len(mode.title))
             parts.append(title.stylize(Style.from_meta({"mode": mode.name})))
         left = Content("").join(parts)
-        if not self._going:
+        going = f"● {plural(self._going, 'run')} going" if self._going else ""
+        right = Content.styled(going, "$text-primary")
+        if is_stand_in():
+            label = Content.styled(LABEL, "$text-warning")
+            right = Content("  ").join([label, right]) if right else label
+        if not right:
             return left
-        right = Content.styled(f"● {plural(self._going, 'run')} going", "$text-primary")
         gap = width - left.cell_length - right.cell_length
         return Content.assemble(left, " " * gap, right) if gap > 0 else left
 

@@ -53,9 +53,9 @@ class HalfCellPicture(Widget):
         self._strips: list[Strip] = []
         self._problem = ""
 
-    def show_picture(self, path: Path) -> None:
-        """Draw the picture in ``path``."""
-        if path != self._path:
+    def show_picture(self, path: Path, *, again: bool = False) -> None:
+        """Draw the picture in ``path``; ``again`` though it was tried before."""
+        if path != self._path or again:
             self._path, self._strips, self._problem = path, [], ""
             self.refresh()
             self._decode_again()
@@ -126,9 +126,9 @@ class GraphicsPicture(Widget):
         """The picture itself."""
         yield self._picture
 
-    def show_picture(self, path: Path) -> None:
-        """Draw the picture in ``path``."""
-        if path != self._path:
+    def show_picture(self, path: Path, *, again: bool = False) -> None:
+        """Draw the picture in ``path``; ``again`` though it was tried before."""
+        if path != self._path or again:
             self._path = path
             self._decode(path, (max(8, self.size.width) * _CELL[0], max(4, self.size.height) * _CELL[1]))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 from textual.widget import Widget
 
+from tui.place import place_name
 from tui.status import RESUMABLE, is_live, look
 from tui.text import clip, duration, one_line
 
@@ -48,7 +49,8 @@ class RunDetails(Widget):
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created))
         took = duration(max(0.0, run.updated - run.created))
         span = f"{took} so far" if is_live(run.status) else f"ended after {took}"
-        facts = f"{run.id} · {one_line(run.backend)} · started {started} · {span}"
+        cost = "" if run.dollars is None else f" · ${run.dollars:,.2f}"
+        facts = f"{run.id} · {one_line(place_name(run.backend))} · started {started} · {span}{cost}"
         style = look(run.status).style
         reason = one_line(run.reason or "")
         todo = hint(run)

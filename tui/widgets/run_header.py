@@ -1,4 +1,4 @@
-"""The lines over the monitor: where the run stands, how fast it goes, when it will be done."""
+"""The lines over the monitor: where the run stands, how fast it goes, when it will be done, what it costs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from textual.content import Content
 from textual.widget import Widget
 
+from tui.place import place_name, place_text
 from tui.status import RESUMABLE, is_live, look
 from tui.text import bar, clip, duration, number, one_line, pace, plural, size
+from tui.widgets.place_line import PATIENCE, is_waiting, offline_line, place_line, progress_words
 
 if TYPE_CHECKING:
+    from backend.launchers.base import RunFacts as PlaceFacts
     from backend.runs.view import RunView
     from tui.services import RunRow
 
@@ -54,6 +57,10 @@ class RunFacts:
         reason: The sentence that goes with it.
         now: Seconds since 1970.
         saved: The step that a resume would go on from; None if that is not known.
+        place: What its launcher knows of the place where it trains; None until that was asked.
+        phase_since: When the present phase began, seconds since 1970.
+        asked: What the trainer was asked for and has not answered yet, as a sentence.
+        other_gpus: GPUs that it does not wait for and could.
     """
 
     row: RunRow
@@ -62,6 +69,10 @@ class RunFacts:
     reason: str | None
     now: float
     saved: int | None = None
+    place: PlaceFacts | None = None
+    phase_since: float | None = None
+    asked: str = ""
+    other_gpus: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -72,8 +83,12 @@ class RunFacts:
         """Status and name; then where."""
         glyph, style = look(self.status)
         head = Content.styled(f"{glyph} {self.status}", f"bold {style}")
-        where = [fact(self.row.id, 3, "dim"), fact(self.row.backend, 2, "dim")]
-        if self.view.device:
+        where = [fact(self.row.id, 3, "dim")]
+        if self.place is not None and self.place.remote:
+            where.append(fact(place_text(self.place.where), 1, "dim"))
+        else:
+            where.append(fact(place_name(self.row.backend), 2, "dim"))
+        if self.view.device and not (self.place is not None and self.place.remote):
             where.append(fact(self.view.device, 1, "dim"))
         room = width - head.cell_length - 2
         tail = join_facts(where, max(0, room - _NAME_LEAST - 2))
@@ -91,21 +106,23 @@ class RunFacts:
             label = f"step {done}/{total}" if total else f"step {done}"
         else:
             done, total = view.phase_done, view.phase_total
-            label = f"{doing} {done}/{total}" if total else f"{doing}…"
+            label = progress_words(doing or "", done, total, self._phase_seconds)
         facts = [fact(label)]
         if total:
             facts.append(fact(f"{100 * done // total} %", 3))
         if is_live(self.status):
             if counts_steps and doing and doing != "training":
-                inner = f" {view.phase_done}/{view.phase_total}" if view.phase_total else ""
-                facts.append(fact(f"{doing}{inner}", 1, "bold"))
+                inner = progress_words(doing, view.phase_done, view.phase_total)
+                facts.append(fact(inner.removesuffix("…"), 1, "bold"))
             if view.eta is not None:
                 facts.append(fact(f"{duration(view.eta)} left", 0, "bold"))
             if view.seconds_per_step:
                 facts.append(fact(pace(view.seconds_per_step), 2))
         text = join_facts(facts, max(10, width - 12))
         filled, rest = bar(done / total if total else 0.0, width - text.cell_length - 2)
-        return Content.assemble((filled, look(self.status).style), (rest, "dim"), "  ", text)
+        style = look(self.status).style
+        style = "$text-primary" if style == "dim" and filled else style  # a launch that has got somewhere
+        return Content.assemble((filled, style), (rest, "dim"), "  ", text)
 
     def numbers_line(self, width: int) -> Content:
         """Loss and the like; for a run that stands still: why, and what to do."""
@@ -130,9 +147,38 @@ class RunFacts:
             facts.append(fact(plural(len(view.warnings), "warning"), 4, "$text-warning"))
         return join_facts(facts, width)
 
+    @property
+    def _phase_seconds(self) -> float | None:
+        """How long the present phase has taken, where somebody waits for something far away."""
+        if self.place is None or not self.place.remote or self.phase_since is None:
+            return None
+        return max(0.0, self.now - self.phase_since)
+
+    @property
+    def offers_gpus(self) -> bool:
+        """Whether it has waited for a GPU so long that others are offered."""
+        return bool(
+            self.other_gpus and is_waiting(self.view.phase) and (self._phase_seconds or 0.0) > PATIENCE
+        )
+
+    def cloud_line(self, width: int) -> Content:
+        """Whether one may leave, and the cost; empty for a run of this machine."""
+        if self.place is None:
+            return Content("")
+        return place_line(self.place, live=is_live(self.status), width=width)
+
     def last_line(self, width: int) -> Content:
-        """Why a run stands and what to do, or the newest warning of one that goes."""
+        """Why a run stands and what to do, or the most urgent remark on one that goes."""
         if is_live(self.status):
+            if self.place is not None and not self.place.online:
+                return offline_line(self.place, width)
+            if self.offers_gpus:
+                text = f"no GPU for {duration(self._phase_seconds or 0)}: press a to try "
+                return Content.styled(
+                    clip(f"{text}{' and '.join(self.other_gpus)} too", width), "$text-warning"
+                )
+            if self.asked:
+                return Content.styled(clip(self.asked, width), "$text-accent")
             if self.view.warnings:
                 return Content.styled(clip(f"! {self.view.warnings[-1].message}", width), "$text-warning")
             return Content(clip(self.view.phase_detail or self.reason or "", width))
@@ -149,7 +195,7 @@ class RunFacts:
 
 
 class RunHeader(Widget):
-    """Three or four lines of :class:`RunFacts`."""
+    """Three to five lines of :class:`RunFacts`."""
 
     DEFAULT_CSS = """
     RunHeader { height: 3; padding: 0 2; }
@@ -163,8 +209,7 @@ class RunHeader(Widget):
     def show_facts(self, facts: RunFacts) -> None:
         """Show a run."""
         self._facts = facts
-        # The fourth line is there only when it says something: at 80x24 the panes need the room.
-        height = 4 if facts.last_line(80) else 3
+        height = len(self._lines(facts, 80))
         if self.styles.height is None or self.styles.height.value != height:
             self.styles.height = height
         self.refresh()
@@ -179,11 +224,10 @@ class RunHeader(Widget):
         facts, width = self._facts, self.content_size.width
         if facts is None:
             return Content(self._empty)
-        return Content("\n").join(
-            (
-                facts.first_line(width),
-                facts.progress_line(width),
-                facts.numbers_line(width),
-                facts.last_line(width),
-            )
-        )
+        return Content("\n").join(self._lines(facts, width))
+
+    @staticmethod
+    def _lines(facts: RunFacts, width: int) -> list[Content]:
+        """The last two are there only when they say something: at 80x24 the panes need the room."""
+        always = [facts.first_line(width), facts.progress_line(width), facts.numbers_line(width)]
+        return always + [line for line in (facts.cloud_line(width), facts.last_line(width)) if line]

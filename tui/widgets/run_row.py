@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from textual.content import Content
 from textual.visual import Visual
 
+from tui.place import is_stand_in, place_name
 from tui.status import is_live, look
 from tui.text import age, bar, duration, fit, number, pace
 
@@ -38,18 +39,35 @@ _COLUMNS = (
     Column("name", "Run", _NAME_LEAST, needed=True),
     Column("id", "Id", 8),
     Column("backend", "Where", 5),
+    Column("cost", "Cost", 7, right=True),
     Column("progress", "Progress", _BAR + 13),
     Column("loss", "Loss", 7, right=True),
     Column("pace", "Speed", 12, right=True),
     Column("eta", "Left", 7, right=True),
     Column("age", "Age", 4, right=True),
 )
-_DROP = ("backend", "id", "pace", "age", "eta", "loss", "progress")  # in this order, when it gets narrow
+_DROP = (
+    "id",
+    "backend",
+    "pace",
+    "cost",
+    "age",
+    "eta",
+    "loss",
+    "progress",
+)  # in this order, when it gets narrow
 
 
-def columns(width: int) -> list[Column]:
-    """The columns that fit into ``width`` cells; the name takes what is left over."""
-    shown = list(_COLUMNS)
+def columns(width: int, *, costs: bool = False) -> list[Column]:
+    """The columns that fit into ``width`` cells; the name takes what is left over.
+
+    Args:
+        width: Cells.
+        costs: Whether any of the runs costs something.
+    """
+    shown = [column for column in _COLUMNS if costs or column.key != "cost"]
+    if is_stand_in():
+        shown = [c._replace(width=len(place_name("modal"))) if c.key == "backend" else c for c in shown]
 
     def total() -> int:
         return sum(column.width for column in shown) + len(_GAP) * (len(shown) - 1)
@@ -62,9 +80,9 @@ def columns(width: int) -> list[Column]:
     return [c._replace(width=min(60, c.width + spare)) if c.key == "name" else c for c in shown]
 
 
-def header(width: int) -> Content:
+def header(width: int, *, costs: bool = False) -> Content:
     """The titles over the columns."""
-    titles = (_aligned(column.title, column) for column in columns(width))
+    titles = (_aligned(column.title, column) for column in columns(width, costs=costs))
     return Content.styled(_GAP.join(titles), "dim")
 
 
@@ -79,10 +97,12 @@ class RunLine(Visual):
     Attributes:
         run: The run.
         now: Seconds since 1970, to the minute at best: equal lines need no repaint.
+        costs: Whether any of the runs costs something.
     """
 
     run: RunRow
     now: float
+    costs: bool = False
 
     def get_optimal_width(self, rules: object, container_width: int) -> int:
         """All there is."""
@@ -100,7 +120,7 @@ class RunLine(Visual):
 
     def content(self, width: int) -> Content:
         """The row as text."""
-        cells = [self._cell(column) for column in columns(width)]
+        cells = [self._cell(column) for column in columns(width, costs=self.costs)]
         return Content(_GAP).join(cells)
 
     def _cell(self, column: Column) -> Content:
@@ -115,7 +135,9 @@ class RunLine(Visual):
             case "id":
                 return Content.styled(fit(run.id, column.width), "dim")
             case "backend":
-                return Content.styled(fit(run.backend, column.width), "dim")
+                return Content.styled(fit(place_name(run.backend), column.width), "dim")
+            case "cost":
+                return Content(_aligned("" if run.dollars is None else f"${run.dollars:,.2f}", column))
             case "progress":
                 done, rest = bar(run.step / run.steps if run.steps else 0.0, _BAR)
                 count = f" {run.step}/{run.steps}" if run.steps else f" {run.step}"

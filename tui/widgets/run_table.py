@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from tui.services import RunRow
 
 
+def has_costs(runs: Sequence[RunRow]) -> bool:
+    """Whether any of the runs has cost something."""
+    return any(run.dollars is not None for run in runs)
+
+
 class RunTableHeader(Widget):
     """The titles over the columns; as wide as the rows below."""
 
@@ -27,9 +32,19 @@ class RunTableHeader(Widget):
     RunTableHeader { height: 1; padding: 0 1; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._costs = False
+
     def render(self) -> Content:
         """The titles that fit."""
-        return header(self.content_size.width)
+        return header(self.content_size.width, costs=self._costs)
+
+    def show_costs(self, costs: bool) -> None:
+        """Have a column for costs, or none."""
+        if costs != self._costs:
+            self._costs = costs
+            self.refresh()
 
 
 class RunTable(OptionList, inherit_bindings=False):
@@ -101,7 +116,8 @@ class RunTable(OptionList, inherit_bindings=False):
             now: Seconds since 1970; ages are counted from its minute.
         """
         minute = now // 60 * 60 + 59  # so a run of less than a minute is "now" and rows change once a minute
-        lines = [RunLine(run, minute) for run in runs]
+        costs = has_costs(runs)
+        lines = [RunLine(run, minute, costs) for run in runs]
         if [line.run.id for line in lines] != [line.run.id for line in self._lines_shown]:
             self._replace_all(lines)
         else:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tui.terminal import Protocol
 
 _CARD = 18  # cells that a picture needs at least
+_LOOK = 1.0  # seconds between two looks for pictures that have not come yet
 _MOST = 6  # pictures side by side; more could not be told apart
 
 
@@ -55,6 +56,8 @@ class SampleCard(Vertical):
         super().__init__()
         self._picture = make_picture(protocol, forced=forced)
         self._prompt = Static(classes="prompt", markup=False)
+        self._path: Path | None = None
+        self._waits = False  # for its file: a run elsewhere tells of a picture before that has come home
 
     def compose(self) -> Iterable[Widget]:
         """The picture over its prompt."""
@@ -67,7 +70,15 @@ class SampleCard(Vertical):
         self.tooltip = Content(f"seed {sample.seed} · {clip(sample.prompt, 300)}")
         path = (folder / sample.path).resolve()
         # A run's events may come from elsewhere; they name pictures of their own folder only.
-        self._picture.show_picture(path if path.is_relative_to(folder.resolve()) else folder / "?")
+        self._path = path if path.is_relative_to(folder.resolve()) else folder / "?"
+        self._waits = not self._path.is_file()
+        self._picture.show_picture(self._path)
+
+    def look_again(self) -> None:
+        """Show the picture if its file has come in the meantime."""
+        if self._waits and self._path is not None and self._path.is_file():
+            self._waits = False
+            self._picture.show_picture(self._path, again=True)
 
 
 class Samples(Horizontal, can_focus=True):
@@ -105,6 +116,14 @@ class Samples(Horizontal, can_focus=True):
         self._folder = Path()
         self._groups: list[tuple[int, tuple[SampleEvent, ...]]] = []
         self._held: int | None = None  # a step that the user went back to
+
+    def on_mount(self) -> None:
+        """Pictures may come after the events that tell of them."""
+        self.set_interval(_LOOK, self._look_again)
+
+    def _look_again(self) -> None:
+        for card in self.query(SampleCard):
+            card.look_again()
 
     def compose(self) -> Iterable[Widget]:
         """Nothing yet."""

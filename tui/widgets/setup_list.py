@@ -1,0 +1,173 @@
+"""The list of checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.visual import Visual
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from tui.status import StatusLook
+from tui.text import fit
+
+if TYPE_CHECKING:
+    from textual.strip import Strip
+    from textual.style import Style
+    from textual.visual import RenderOptions
+
+    from tui.setup import SetupCheck
+
+LOOKS = {
+    "pending": StatusLook("◌", "dim"),
+    "working": StatusLook("●", "$text-primary"),
+    "ok": StatusLook("✓", "$text-success"),
+    "warning": StatusLook("!", "$text-warning"),
+    "missing": StatusLook("○", "$text-warning"),
+    "failed": StatusLook("✗", "$text-error"),
+    "unknown": StatusLook("?", "dim"),
+}
+_WORDS = {"pending": "checking", "working": "at work"}
+_GAP = "  "
+_STATE, _TITLE, _KEY = 10, 25, 5
+
+
+def state_words(state: str) -> Content:
+    """A sign and a word, so that no colour is needed."""
+    glyph, style = LOOKS[state]
+    return Content.styled(f"{glyph} {_WORDS.get(state, state)}", style)
+
+
+@dataclass(frozen=True)
+class CheckLine(Visual):
+    """One row.
+
+    Attributes:
+        check: The check.
+        detail: What is said of it.
+        fixable: Whether Enter does something about it.
+    """
+
+    check: SetupCheck
+    detail: str
+    fixable: bool
+
+    def get_optimal_width(self, rules: object, container_width: int) -> int:
+        """All there is."""
+        return container_width
+
+    def get_height(self, rules: object, width: int) -> int:
+        """One line."""
+        return 1
+
+    def render_strips(
+        self, width: int, height: int | None, style: Style, options: RenderOptions
+    ) -> list[Strip]:
+        """The row at ``width`` cells."""
+        return self.content(width).render_strips(width, 1, style, options)
+
+    def content(self, width: int) -> Content:
+        """The row as text."""
+        check = self.check
+        room = max(1, width - _STATE - _TITLE - _KEY - 3 * len(_GAP))
+        important = check.needed and not check.good
+        return Content(_GAP).join(
+            (
+                state_words(check.state).pad_right(_STATE - len(state_words(check.state))),
+                Content.styled(fit(check.title, _TITLE), "bold" if important else ""),
+                Content.styled(fit(self.detail, room), "dim" if check.state == "pending" else ""),
+                Content.styled(fit("enter" if self.fixable else "", _KEY), "bold $text-accent"),
+            )
+        )
+
+
+class SetupList(OptionList, inherit_bindings=False):
+    """Checks, one a row. Enter or a click on the row under the cursor posts :class:`SetupList.Chosen`."""
+
+    HELP: ClassVar[str] = (
+        "What a launch needs, as it is right now. Rows that say enter can be mended from here. All is looked "
+        "at by a process of its own: nothing of it can hold the screen up."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", "Fix", id="setup.fix", tooltip="Do something about this row."),
+        Binding("down,j", "cursor_down", "Down", show=False, id="setup.down", tooltip="Next row."),
+        Binding("up,k", "cursor_up", "Up", show=False, id="setup.up", tooltip="Previous row."),
+        Binding(
+            "pagedown", "page_down", "Page down", show=False, id="setup.page-down", tooltip="A page down."
+        ),
+        Binding("pageup", "page_up", "Page up", show=False, id="setup.page-up", tooltip="A page up."),
+        Binding("home,g", "first", "First", show=False, id="setup.first", tooltip="The first row."),
+        Binding("end,G", "last", "Last", show=False, id="setup.last", tooltip="The last row."),
+    ]
+    DEFAULT_CSS = """
+    SetupList {
+        height: auto;
+        border: none;
+        padding: 0;
+        background: transparent;
+        scrollbar-size-vertical: 1;
+        & > .option-list--option { padding: 0 1; }
+        & > .option-list--option-highlighted {
+            background: $foreground 8%;
+            color: $foreground;
+            text-style: none;
+        }
+        &:focus {
+            border: none;
+            background-tint: transparent;
+            & > .option-list--option-highlighted {
+                background: $primary-muted;
+                color: $foreground;
+                text-style: bold;
+            }
+        }
+        &:nocolor:focus {
+            & > .option-list--option-highlighted { text-style: bold underline; }
+        }
+        &:ansi:focus {
+            & > .option-list--option-highlighted { background: transparent; text-style: bold underline; }
+        }
+    }
+    """
+
+    class Chosen(Message):
+        """A row was picked."""
+
+        def __init__(self, check_id: str) -> None:
+            super().__init__()
+            self.check_id = check_id
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, markup=False)
+        self._shown: dict[str, CheckLine] = {}
+
+    @property
+    def chosen_id(self) -> str | None:
+        """The check under the cursor."""
+        option = self.highlighted_option
+        return option.id if option is not None else None
+
+    def show_lines(self, lines: Sequence[CheckLine]) -> None:
+        """Show the rows; the cursor stays on its check."""
+        new = {line.check.id: line for line in lines}
+        if list(new) != list(self._shown):
+            chosen = self.chosen_id
+            self.set_options([Option(line, id=name) for name, line in new.items()])
+            if new:
+                self.highlighted = list(new).index(chosen) if chosen in new else 0
+        else:
+            for name, line in new.items():
+                if line != self._shown[name]:
+                    self.replace_option_prompt(name, line)
+        self._shown = new
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Say which check was chosen."""
+        event.stop()
+        if event.option_id is not None:
+            self.post_message(self.Chosen(event.option_id))
