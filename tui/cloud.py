@@ -137,7 +137,7 @@ class ModalCloud:
         return environment, {"volume": ModalConfig().volume, "environment": None, "root": str(home())}
 
 
-NO_TOKEN = "there is no Modal token yet; in a terminal: fluxlora-tui login modal"
+NO_TOKEN = "there is no Modal token yet; press 9 for the setup, or in a terminal: fluxlora-tui login modal"
 
 
 def _run(fields: Mapping[str, Any]) -> CloudRun:

@@ -59,7 +59,8 @@ def test_a_trainer_that_falls_over(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "import backend.trainer.attempt as attempt\n"
-        "def fall(folder): raise RuntimeError('bad key ' + __import__('os').environ['SOME_SERVICE_API_KEY'])\n"
+        "import os\n"
+        "def fall(folder): raise RuntimeError('bad key ' + os.environ['SOME_SERVICE_API_KEY'])\n"
         "attempt.run_attempt = fall\n"
         "from backend.trainer.__main__ import main\n"
         "sys.exit(main([sys.argv[1]]))\n"

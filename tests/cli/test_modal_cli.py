@@ -30,6 +30,7 @@ RUN = {
     "updated": 0.0,
     "app_id": "ap-1",
     "here": False,
+    "billed": 0.42,
 }
 LEFTOVER = {"app_id": "ap-9", "run_id": "abcd2345", "why": "its run is finished", "created": None}
 

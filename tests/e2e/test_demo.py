@@ -20,7 +20,11 @@ from .conftest import COMMAND
 if TYPE_CHECKING:
     from .terminal import Terminal
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform == "win32", reason="needs a pty and signals")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.waits,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs a pty and signals"),
+]
 
 
 class Cli:

@@ -122,6 +122,44 @@ def test_the_trainer_ends_badly(
     assert any("checkpoints" in str(file) for file in computer.cloud.volume("flux-lora-models").files())
 
 
+def test_the_container_runs_out_of_memory_once(pretend: Callable[..., Client]) -> None:
+    computer = pretend(pause=0.05)
+    run = begun(computer, "train.steps=120", steps=25)
+    computer.cloud.oom()
+    status = computer.wait_for_end(run)
+    assert (status["status"], status["step"]) == ("finished", 120), computer.report()
+    assert complete(120, computer.events(run))
+
+
+def test_a_data_set_that_cannot_be_read(computer: Client) -> None:
+    for picture in (computer.config.parent / "pictures").glob("*.png"):
+        picture.write_bytes(picture.read_bytes()[:60])
+    run = computer.launch("train.steps=3")
+    status = computer.wait_for_end(run, 120)
+    assert status["status"] == "failed", computer.report()
+    assert "Traceback" not in computer.said(run)
+    assert ".png" in computer.said(run)
+    settles(computer)
+
+
+def test_the_call_is_cancelled_elsewhere(pretend: Callable[..., Client]) -> None:
+    computer = pretend(pause=0.05)
+    run = begun(computer, "train.steps=2000", steps=12)
+    call = computer.journal(run).call_id
+    code = f"import modal; modal.FunctionCall.from_id({call!r}).cancel()"
+    subprocess.run(
+        [computer.command()[0], "-c", code],
+        env=computer.environment,
+        check=True,
+        timeout=60,
+        capture_output=True,
+    )
+    status = computer.wait_for_end(run)
+    assert status["status"] == "stopped", computer.report()
+    assert status["step"] >= 12
+    settles(computer)
+
+
 def test_somebody_stops_the_app_elsewhere(pretend: Callable[..., Client]) -> None:
     computer = pretend(pause=0.05)
     run = begun(computer, "train.steps=2000", steps=12)

@@ -34,7 +34,7 @@ def test_a_pretended_run_survives_its_client(pretend: Callable[..., Client]) -> 
     lines = [re.sub(r" [\d.]+$", "", line) for line in numbered_lines(run.log)]
     assert lines, computer.report()
     assert lines == [f"step {step} line {n}" for step in range(1, 151) for n in range(3)]
-    assert all(app.state == 5 for app in computer.cloud.apps())  # stopped
+    computer.wait(lambda: all(app.state == 5 for app in computer.cloud.apps()), 20, "the app is stopped")
 
     result = computer.run("pull", status["id"])
     assert result.returncode == 0, result.stderr

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from backend.cost import dollars
 from backend.launchers.base import LaunchError
 from tui.cli.main import fail
 from tui.cli.progress import ProgressLine
@@ -68,11 +69,12 @@ def runs(volume: str | None, environment: str | None, *, as_json: bool) -> int:
             run["app_id"] or "-",
             "yes" if run["here"] else "no",
             datetime.fromtimestamp(run["created"]).strftime("%Y-%m-%d %H:%M"),
+            "-" if run["billed"] is None else dollars(run["billed"]),
             printable(run["folder"]),
         )
         for run in answer["runs"]
     ]
-    print_table(("ID", "NAME", "STATUS", "STEP", "APP", "HERE", "CREATED", "FOLDER"), rows)
+    print_table(("ID", "NAME", "STATUS", "STEP", "APP", "HERE", "CREATED", "BILLED", "FOLDER"), rows)
     return 0
 
 

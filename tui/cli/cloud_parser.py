@@ -20,7 +20,7 @@ exit code 1: it was not done, or there was no answer
 _RUNS_JSON = """\
 --json prints one object:
   {"workspace", "runs": [{"id", "name", "folder", "steps", "step", "status", "reason", "created", "updated",
-   "app_id", "here"}]}
+   "app_id", "here", "billed"}]}
   status, step      as last saved on the volume
   created, updated  ISO 8601 with time zone, null if unknown
   app_id            the Modal app that works on it, null if none does

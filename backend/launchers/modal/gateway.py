@@ -238,19 +238,23 @@ class Gateway:
         except (RemoteError, TypeError, ValueError):
             return {}
 
-    async def billed(self, tag: str, value: str, since: float) -> float | None:
-        """Dollars billed for apps with that tag since a time; None where the API does not tell."""
+    async def billed(self, tag: str, since: float) -> dict[str, float] | None:
+        """Dollars billed since a time, by the value of a tag; None where the API does not tell."""
         modal = await load_sdk()
         workspace = modal.Workspace.from_context(client=await self.client())
         start = datetime.fromtimestamp(since, UTC)
         try:
             items = await self._within(
-                workspace.billing.report.aio(start=start, resolution="h", tag_names=[tag]),
+                workspace.billing.report.aio(start=start, resolution="d", tag_names=[tag]),
                 "asking for the costs",
             )
-            return float(sum(item.cost for item in items if dict(item.tags or {}).get(tag) == value))
+            costs: dict[str, float] = {}
+            for item in items:
+                if value := dict(item.tags or {}).get(tag):
+                    costs[value] = costs.get(value, 0.0) + float(item.cost)
         except (RemoteError, TypeError, ValueError, AttributeError):
             return None
+        return costs
 
     # Logs
 

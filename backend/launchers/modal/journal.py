@@ -44,6 +44,7 @@ class Journal:
         prefetch_call_id: Its call.
         gpu: GPUs asked for, in order.
         rate: Dollars an hour of the container at most; 0 if unknown.
+        gpu_rates: The same for each GPU asked for.
         cpu: Its CPU cores.
         memory: Its memory in GiB.
         budget: Dollars; None without a limit.
@@ -68,6 +69,7 @@ class Journal:
     prefetch_call_id: str | None = None
     gpu: tuple[str, ...] = ()
     rate: float = 0.0
+    gpu_rates: dict[str, float] = field(default_factory=dict)
     cpu: float = 4.0
     memory: int = 32
     budget: float | None = None

@@ -11,9 +11,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from backend.cost import Machine, rate_of, seconds_for_budget
+from backend.cost import Machine, rate_of, rate_text, seconds_for_budget
 from backend.events import Phase
 from backend.launchers.modal.bundle import Bundle, Variable, make_bundle
 from backend.launchers.modal.container import worker
@@ -25,7 +26,7 @@ from backend.launchers.modal.remote import ExistsError, MissingError, RefusedErr
 from backend.launchers.modal.rewriting import load_for_resume
 from backend.launchers.modal.upload import send
 from backend.launchers.modal.voice import Voice
-from backend.prices import load_prices
+from backend.prices import Prices, load_prices, with_rates
 from backend.runs.folder import RunFolder, RunRecord
 from backend.trainer.prefetch import needs_of
 from config.load import LoadedConfig
@@ -73,11 +74,14 @@ class Launch:
         def hashed(done: int, total: int) -> None:
             self.voice.phase(Phase.CHECKING, done, total, "inputs")
 
-        bundle, volume = await asyncio.gather(
-            asyncio.to_thread(make_bundle, loaded, hashed), self.gateway.volume(journal.volume)
+        bundle, volume, rates = await asyncio.gather(
+            asyncio.to_thread(make_bundle, loaded, hashed),
+            self.gateway.volume(journal.volume),
+            self.gateway.rates(),
         )
         secrets = _secrets(bundle.variables)
         self._still_wanted()
+        journal = self._priced(journal, loaded, rates)
         await self._send(bundle, volume)
         for problem in bundle.problems:
             self.voice.line(problem.describe("config.yaml"), "WARNING")
@@ -91,6 +95,23 @@ class Launch:
             journal = await self._prefetch(journal, library, volume, secrets)
         self._still_wanted()
         return await self._spawn(journal, volume, library, secrets, bundle)
+
+    def _priced(self, journal: Journal, loaded: LoadedConfig, rates: Mapping[str, float]) -> Journal:
+        """The journal with what the workspace's own rates make of the costs, where Modal tells them."""
+        prices = load_prices().prices
+        if rates:
+            prices = with_rates(prices, rates, datetime.now(UTC).date())
+        journal = with_costs(journal, loaded, prices)
+        if loaded.config.process.sample.where == "async":
+            settings = loaded.config.process.modal
+            second = rate_of(
+                Machine(gpus=tuple(settings.sampler_gpu), cores=settings.cpu, memory=settings.memory), prices
+            )
+            price = f", {rate_text(second)} while it draws" if second is not None else ""
+            self.voice.line(
+                f"samples are drawn by a second container ({' or '.join(settings.sampler_gpu)}{price})"
+            )
+        return journal
 
     def _still_wanted(self) -> None:
         if not self.wanted():
@@ -265,21 +286,31 @@ def plan_journal(loaded: LoadedConfig) -> Journal:
     budget spent when it is reached, never more.
     """
     settings = loaded.config.process.modal
-    machine = Machine(gpus=tuple(settings.gpu), cores=settings.cpu, memory=settings.memory)
-    rate = rate_of(machine, load_prices().prices)
-    limit = settings.hours * 3600
-    if settings.budget is not None and rate is not None:
-        limit = min(limit, seconds_for_budget(settings.budget, rate.most))
-    return Journal(
+    journal = Journal(
         volume=settings.volume,
         environment=settings.environment,
         gpu=tuple(settings.gpu),
-        rate=rate.most if rate is not None else 0.0,
         cpu=settings.cpu,
         memory=settings.memory,
         budget=settings.budget,
-        seconds=limit,
         bring_home=settings.bring_home,
+    )
+    return with_costs(journal, loaded, load_prices().prices)
+
+
+def with_costs(journal: Journal, loaded: LoadedConfig, prices: Prices) -> Journal:
+    """The journal with the dearest rate that may have to be paid, and the time that the budget pays for."""
+    settings = loaded.config.process.modal
+    machine = Machine(gpus=tuple(settings.gpu), cores=settings.cpu, memory=settings.memory)
+    rate = rate_of(machine, prices)
+    limit = settings.hours * 3600
+    if settings.budget is not None and rate is not None:
+        limit = min(limit, seconds_for_budget(settings.budget, rate.most))
+    each = {gpu: rate_of(replace(machine, gpus=(gpu,)), prices) for gpu in settings.gpu}
+    return journal.with_(
+        rate=rate.most if rate is not None else 0.0,
+        gpu_rates={gpu: one.most for gpu, one in each.items() if one is not None},
+        seconds=limit,
     )
 
 

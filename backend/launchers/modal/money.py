@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from backend.cost import Costs, Machine, costs, rate_of
+from backend.cost import Costs, costs
 from backend.launchers.modal.journal import Journal
-from backend.prices import load_prices
 from backend.runs.view import RunView
 from config.gpus import parse_gpu
 
@@ -36,12 +35,10 @@ def spent(journal: Journal, view: RunView, now: float) -> Costs | None:
 
 def _rate(journal: Journal, view: RunView) -> float:
     """Dollars an hour of the GPU that the run got, or of the dearest that it may get."""
-    prices = load_prices().prices
     device = re.sub(r"[^A-Z0-9]+", "-", view.device.upper())
-    for request in journal.gpu:
+    for request, rate in journal.gpu_rates.items():
         kind, _, memory = parse_gpu(request).gpu.name.partition("-")
         # nvidia-smi's names, such as NVIDIA A100-SXM4-80GB and NVIDIA RTX PRO 6000 Blackwell.
         if kind in device.split("-") and memory in device:
-            rate = rate_of(Machine((request,), journal.cpu, journal.memory), prices)
-            return rate.most if rate is not None else journal.rate
+            return rate
     return journal.rate

@@ -55,4 +55,5 @@ class QueueWatch:
         if queue.runners:
             self._voice.phase(Phase.BOOTING, int(waited), 0, gpus)
         else:
-            self._voice.phase(Phase.WAITING, int(waited), 0, gpus)
+            others = f", {queue.backlog} calls wait" if queue.backlog > 1 else ""
+            self._voice.phase(Phase.WAITING, int(waited), 0, gpus + others)

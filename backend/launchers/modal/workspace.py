@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from backend.events import Status
@@ -38,6 +38,7 @@ class RemoteRun:
         updated: When it was last committed; 0 if no container has begun.
         app_id: Its app, while one is live.
         here: Whether this machine has a folder of it.
+        billed: Dollars that Modal has billed for it in the last 30 days; None where its API does not tell.
     """
 
     id: str
@@ -51,6 +52,7 @@ class RemoteRun:
     updated: float = 0.0
     app_id: str | None = None
     here: bool = False
+    billed: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -84,7 +86,10 @@ async def remote_runs(gateway: Gateway, volume_name: str, here: Collection[str] 
 
     ``here`` are the ids of the runs that this machine has.
     """
-    volume, apps = await asyncio.gather(gateway.volume(volume_name), our_apps(gateway))
+    month_ago = time.time() - 30 * 86_400
+    volume, apps, billed = await asyncio.gather(
+        gateway.volume(volume_name), our_apps(gateway), gateway.billed(RUN_TAG, month_ago)
+    )
     try:
         entries = await volume.list("/")
     except MissingError:
@@ -98,7 +103,12 @@ async def remote_runs(gateway: Gateway, volume_name: str, here: Collection[str] 
 
     names = [entry.path for entry in entries if entry.is_folder and not entry.path.startswith(".")]
     found = await asyncio.gather(*(one(name) for name in names))
-    return sorted((run for run in found if run is not None), key=lambda run: -run.created)
+    runs = [
+        replace(run, billed=billed.get(run.id, 0.0) if billed is not None else None)
+        for run in found
+        if run is not None
+    ]
+    return sorted(runs, key=lambda run: -run.created)
 
 
 async def read_run(
