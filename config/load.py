@@ -196,7 +196,7 @@ class _Check:
     def _place_and_add(self, problem: Problem) -> None:
         """Add a problem whose key is a path inside the process, or from the top."""
         parts: KeyPath = (
-            tuple(int(p) if p.isdigit() else p for p in problem.key.split(".")) if problem.key else ()
+            tuple(int(p) if p.isdecimal() else p for p in problem.key.split(".")) if problem.key else ()
         )
         inside: KeyPath = ("config", "process", 0, *parts)
         for path in (inside, self._spelled(inside), parts):

@@ -29,7 +29,7 @@ def split_override(text: str) -> tuple[tuple[str | int, ...], Any]:
     parts = re.sub(r"\[(\d+)\]", r".\1", key.strip()).split(".")
     if not all(_SEGMENT.match(part) for part in parts):
         raise ValueError(f"--set {text}: {key.strip()!r} is not a key path such as train.steps")
-    path: tuple[str | int, ...] = tuple(int(p) if p.isdigit() else p for p in parts)
+    path: tuple[str | int, ...] = tuple(int(p) if p.isdecimal() else p for p in parts)
     if path[0] not in _FROM_TOP:
         path = ("config", "process", 0, *path)
     try:

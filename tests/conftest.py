@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+# The stand-in for Modal is tried by everything in tests/modal; of its own tests, these few are quick.
+_LOOPBACK = Path(__file__).parent / "loopback"
+_QUICK = {"test_runs", "test_volume_trees", "test_volume_copies"}
 
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that mostly wait begin first: others use the machine meanwhile."""
+    """Mark the stand-in's own tests, and begin with those that mostly wait: others work meanwhile."""
+    for item in items:
+        if item.path.parent == _LOOPBACK and item.path.stem not in _QUICK:
+            item.add_marker(pytest.mark.thorough)
     items.sort(key=lambda item: item.get_closest_marker("waits") is None)

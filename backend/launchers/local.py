@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from backend.credentials.hf_token import find_hf_token
 from backend.events import CommandEvent, Status, StatusEvent
 from backend.launchers.base import (
     EventBatch,
@@ -75,7 +77,7 @@ class LocalLauncher:
             self._write_config(folder, loaded)
             folder.write_record(record)
             self.registry.add(record)
-            return self._start(folder, record)
+            return self._start(folder, record, request.config_path.absolute().parent)
         except OSError as error:
             raise LaunchError(
                 f"the run's folder could not be made: {error.strerror or error}: {error.filename}"
@@ -97,8 +99,11 @@ class LocalLauncher:
 
         write_text(folder.config, f"# Run config, resolved from {loaded.path.name}\n" + loaded.dump())
 
-    def _start(self, folder: RunFolder, record: RunRecord) -> RunRecord:
-        """Start the trainer's process. The caller has made sure that none runs."""
+    def _start(self, folder: RunFolder, record: RunRecord, project: Path) -> RunRecord:
+        """Start the trainer's process. The caller has made sure that none runs.
+
+        It gets the Hugging Face token that wins for ``project``, wherever that stands.
+        """
         folder.stop_file.unlink(missing_ok=True)
         with EventWriter(folder.events) as writer:
             for letter in commands.waiting(folder.control):  # the process that they were sent to is gone
@@ -106,7 +111,12 @@ class LocalLauncher:
                 writer.write(CommandEvent(id=letter.id, kind=letter.kind or "unknown", ok=False, detail=why))
                 letter.path.unlink(missing_ok=True)
             writer.write(StatusEvent(status=Status.QUEUED))
-        handle = spawn_detached((*self._trainer, str(folder.path)), log=folder.log, folder=folder.path)
+        environment = dict(os.environ)
+        if token := find_hf_token(environment, project):
+            environment["HF_TOKEN"] = token.token.reveal()
+        handle = spawn_detached(
+            (*self._trainer, str(folder.path)), log=folder.log, folder=folder.path, environment=environment
+        )
         record = record.with_handle(**handle)
         folder.write_record(record)
         return record
@@ -137,7 +147,7 @@ class LocalLauncher:
             try:
                 if overrides:
                     self._write_config(folder, loaded)
-                return self._start(folder, replace(run, steps=steps))
+                return self._start(folder, replace(run, steps=steps), Path.cwd())
             except OSError as error:
                 raise LaunchError(f"run {run.id} could not be resumed: {error.strerror or error}") from error
 

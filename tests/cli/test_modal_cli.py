@@ -80,7 +80,7 @@ def test_runs(cli: Output, asked: Asked) -> None:
     code, out, _ = cli("modal", "runs")
     assert code == 0
     head, row = out.splitlines()
-    assert head.split() == ["ID", "NAME", "STATUS", "STEP", "APP", "HERE", "CREATED", "FOLDER"]
+    assert head.split() == ["ID", "NAME", "STATUS", "STEP", "APP", "HERE", "CREATED", "BILLED", "FOLDER"]
     assert row.split()[2:6] == ["training", "120/2000", "ap-1", "no"]
     assert "\x1b" not in out
     answer = json.loads(cli("modal", "runs", "--json", "--volume", "other", "--environment", "dev")[1])

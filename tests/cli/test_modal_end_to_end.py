@@ -110,6 +110,7 @@ def test_without_a_network_it_is_one_sentence(
     assert "Modal cannot be reached" in err
 
 
+@pytest.mark.thorough
 def test_the_demo_runs_on_the_stand_in_and_brings_its_lora_home(tmp_path: Path, config: Path) -> None:
     place = tmp_path / "demo"
     shutil.copytree(config.parent, place)

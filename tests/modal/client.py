@@ -108,9 +108,15 @@ class Client:
             )
         assert looker.stdin is not None
         assert looker.stdout is not None
-        looker.stdin.write("\n")
-        looker.stdin.flush()
-        return next(entry for entry in json.loads(looker.stdout.readline()) if entry["path"] == str(run.path))
+        deadline = time.monotonic() + 15
+        while True:
+            looker.stdin.write("\n")
+            looker.stdin.flush()
+            for entry in json.loads(looker.stdout.readline()):
+                if entry["path"] == str(run.path):
+                    return dict(entry)
+            assert time.monotonic() < deadline, "the run is not in the list"
+            time.sleep(0.1)
 
     def journal(self, run: RunFolder) -> Journal:
         journal = read_journal(run.path)

@@ -37,6 +37,7 @@ def test_switched_off_before_anything_is_on_modal(pretend: Callable[..., Client]
     computer = pretend()
     computer.cloud.latency(1.0)
     run = computer.launch()
+    computer.status(run)  # it is in the list of runs
     computer.switch_off()
     assert computer.journal(run).stage is Stage.PREPARING
     computer.cloud.latency(0.0)
@@ -66,7 +67,7 @@ def test_switched_off_while_the_image_is_built(pretend: Callable[..., Client]) -
     assert not computer.cloud.calls()
 
 
-@pytest.mark.parametrize("known", ["the app's id", "nothing"])
+@pytest.mark.parametrize("known", ["nothing", pytest.param("the app's id", marks=pytest.mark.thorough)])
 def test_switched_off_between_the_call_and_the_note_of_it(pretend: Callable[..., Client], known: str) -> None:
     computer = pretend(pause=0.1)
     run = computer.launch("train.steps=100")

@@ -65,7 +65,10 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind in ("ema", "int8") else pytest.param(kind, marks=pytest.mark.thorough) for kind in KINDS],
+)
 def test_pictures_drawn_elsewhere_equal_those_drawn_in_training(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from backend.demo import prepare_demo
 from backend.events import SampleEvent, StepEvent
 from backend.runs.folder import RunFolder
@@ -13,6 +15,7 @@ from backend.trainer.attempt import run_attempt
 from config.load import load_config
 
 
+@pytest.mark.thorough
 def test_the_demo_learns_what_it_promises(tiny_flux: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_flux, tmp_path / "demo" / "tiny-flux")  # saves building it again
     project = prepare_demo(tmp_path / "demo")

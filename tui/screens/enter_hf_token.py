@@ -19,7 +19,7 @@ from backend.credentials.redaction import redact
 from tui.screens.confirm import ConfirmScreen, Question
 from tui.setup import HfPlace, HfPlaces, Saved, Setup, SetupError
 from tui.text import one_line
-from tui.widgets.setup_radio import Radio
+from tui.widgets.radio import Radio
 from tui.widgets.setup_secret import SHOWN, SecretInput
 
 if TYPE_CHECKING:

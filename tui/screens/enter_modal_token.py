@@ -24,7 +24,7 @@ from backend.credentials.secret import Secret
 from tui.browser import open_page
 from tui.setup import LoginPage, Setup, SetupError
 from tui.text import duration, one_line
-from tui.widgets.setup_radio import Radio
+from tui.widgets.radio import Radio
 from tui.widgets.setup_secret import SHOWN, SecretInput
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from textual.widgets import Input, Label, RadioButton, RadioSet, Static
 from tui.launch_cost import CostWords, ModalChoice, choice_of, cost_words, overrides
 from tui.place import LABEL, is_stand_in
 from tui.text import one_line, plural
+from tui.widgets.radio import Radio
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -76,9 +77,9 @@ class NewRunScreen(ModalScreen[NewRun | None], inherit_bindings=False):
         background: $surface;
     }
     NewRunScreen RadioSet { layout: horizontal; width: 1fr; height: 1; margin-top: 1; }
-    NewRunScreen RadioButton { width: auto; margin-right: 3; }
-    NewRunScreen RadioSet:blur > RadioButton.-selected > .toggle--label { background: transparent; }
-    NewRunScreen RadioButton.-on > .toggle--label { text-style: bold; }
+    NewRunScreen Radio { width: auto; margin-right: 3; }
+    NewRunScreen RadioSet:blur > Radio.-selected > .toggle--label { background: transparent; }
+    NewRunScreen Radio.-on > .toggle--label { text-style: bold; }
     NewRunScreen #on-modal { height: auto; display: none; }
     NewRunScreen.-modal #on-modal { display: block; }
     NewRunScreen #choice { height: 1; margin-top: 1; }
@@ -105,8 +106,8 @@ class NewRunScreen(ModalScreen[NewRun | None], inherit_bindings=False):
             yield Static(Content("Config file (YAML or JSON, as ai-toolkit writes it):"))
             yield Input(placeholder="path/to/config.yaml", id="path")
             yield RadioSet(
-                RadioButton("This machine", value=self._wanted != "modal", id="local"),
-                RadioButton(place, value=self._wanted == "modal", id="modal"),
+                Radio("This machine", value=self._wanted != "modal", id="local"),
+                Radio(place, value=self._wanted == "modal", id="modal"),
                 compact=True,
             )
             yield Static(id="token", markup=False)

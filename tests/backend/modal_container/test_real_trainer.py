@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest  # noqa: TC002 - pytest reads annotations
+import pytest
 
 from backend.launchers.modal import wire
 from tests.backend.modal_container.tiny_run import lay_out
@@ -36,6 +36,7 @@ def call(root: Path, function: str, ref: dict[str, Any]) -> tuple[dict[str, Any]
     return json.loads(done.stderr.strip().splitlines()[-1]), done.stdout.splitlines()
 
 
+@pytest.mark.thorough
 def test_training_then_sampling(tmp_path: Path, tiny_model: Path) -> None:
     folder = lay_out(
         tmp_path,
