@@ -45,12 +45,12 @@ class PretendModal(LocalLauncher):
         pretend(record.path, folder=f"flux-lora-models/{record.name}", dollars=0.42, rate=4.3)
         return record
 
-    def _start(self, folder: RunFolder, record: RunRecord) -> RunRecord:
+    def _start(self, folder: RunFolder, record: RunRecord, project: Path) -> RunRecord:
         with EventWriter(folder.events) as writer:
             for done in (0, 50, 100):
                 writer.write(PhaseEvent(phase="uploading", done=done << 20, total=100 << 20))
             writer.write(PhaseEvent(phase="building image"))
-        return super()._start(folder, record)
+        return super()._start(folder, record, project)
 
     def facts(self, run: RunRecord, view: RunView) -> RunFacts:
         file = run.path / "state" / "pretend.json"

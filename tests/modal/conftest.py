@@ -55,7 +55,7 @@ def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         root = root.parent
-    return build_tiny_flux(root / "tiny-flux")
+    return build_tiny_flux(root / "tiny-flux-for-runs")  # the trainer's own tests compare bits of theirs
 
 
 @pytest.fixture
