@@ -196,7 +196,7 @@ async def test_modal_needs_a_token(tmp_path: Path, config: Path, monkeypatch: py
         (config.parent / ".env").write_text("MODAL_TOKEN_ID=ak\nMODAL_TOKEN_SECRET=as\n", encoding="utf-8")
         await pilot.press(*"fox.yaml")
         await until(lambda: not button.disabled)
-        assert "login modal" not in screen_text(app)
+        await until(lambda: "login modal" not in screen_text(app))
 
 
 async def test_a_stand_in_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
