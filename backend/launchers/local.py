@@ -23,6 +23,7 @@ from backend.launchers.base import (
     RunState,
 )
 from backend.launchers.process import ask_to_stop, is_alive, kill, spawn_detached
+from backend.launchers.resuming import need_an_end, need_something_to_do
 from backend.runs import commands
 from backend.runs.commands import Command
 from backend.runs.folder import RunFolder, RunRecord, new_run_id
@@ -131,18 +132,10 @@ class LocalLauncher:
             run = folder.read_record() or run
             view = read_view(folder)
             state = self.judge(run, view)
-            if not state.status.ended:
-                raise LaunchError(f"run {run.id} is {state.status}; there is nothing to resume")
+            need_an_end(run, state)
             loaded = load_config(folder.config, overrides)
+            need_something_to_do(run, view, state, loaded)
             steps = loaded.config.process.train.steps
-            unsent = any(warning.code == "push_failed" for warning in view.warnings)
-            if state.status is Status.FINISHED and view.step >= steps and not unsent:
-                raise LaunchError(
-                    f"run {run.id} has finished its {view.step} steps; to go on, give it more: "
-                    f"--set train.steps={view.step * 2}"
-                )
-            if loaded.config.name != run.name:
-                raise LaunchError("config.name cannot change on resume: the run's files bear it")
             self._need_the_train_extra()
             try:
                 if overrides:

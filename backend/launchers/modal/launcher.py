@@ -31,6 +31,7 @@ from backend.launchers.modal.journal import Journal, Stage, read_journal, write_
 from backend.launchers.modal.money import gpu_of, spent
 from backend.launchers.modal.places import Places
 from backend.launchers.process import is_alive, spawn_detached
+from backend.launchers.resuming import need_an_end, need_something_to_do
 from backend.runs.commands import Command, send
 from backend.runs.folder import RunFolder, RunRecord, new_run_id
 from backend.runs.registry import Registry
@@ -125,26 +126,17 @@ class ModalLauncher:
         from backend.launchers.modal.rewriting import load_for_resume
 
         folder = RunFolder(run.path)
+        self._wait_until_settled(folder.read_record() or run)  # before the lock: others may launch meanwhile
         with self.registry.exclusive():
             run = folder.read_record() or run
             view, journal = read_view(folder), read_journal(folder.path)
             if journal is None:
                 raise LaunchError(f"the folder of run {run.id} has no readable journal: {folder.state}")
             state = self.judge(run, view)
-            if not state.status.ended:
-                raise LaunchError(f"run {run.id} is {state.status}; there is nothing to resume")
-            self._wait_until_settled(run)
-            journal = read_journal(folder.path) or journal
+            need_an_end(run, state)
             loaded = load_for_resume(folder.config, overrides)
+            need_something_to_do(run, view, state, loaded)
             steps = loaded.config.process.train.steps
-            unsent = any(warning.code == "push_failed" for warning in view.warnings)
-            if state.status is Status.FINISHED and view.step >= steps and not unsent:
-                raise LaunchError(
-                    f"run {run.id} has finished its {view.step} steps; to go on, give it more: "
-                    f"--set train.steps={view.step * 2}"
-                )
-            if loaded.config.name != run.name:
-                raise LaunchError("config.name cannot change on resume: the run's files bear it")
             need_credentials(with_tokens(project_of(folder)))
             try:
                 if overrides:
@@ -166,7 +158,7 @@ class ModalLauncher:
         deadline = time.monotonic() + _SETTLING
         while True:
             state = self.judge(run, read_view(RunFolder(run.path)))
-            if state.settled:
+            if state.settled or not state.status.ended:
                 return
             if time.monotonic() > deadline:
                 raise LaunchError(
