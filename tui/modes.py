@@ -37,6 +37,20 @@ MODE_TABLE = (
         "tui.screens.monitor:MonitorScreen",
     ),
     Mode("cloud", "3", "Cloud", "All runs of the Modal workspace.", "tui.screens.cloud:CloudScreen"),
+    Mode(
+        "datasets",
+        "4",
+        "Datasets",
+        "Pictures and captions: seen, checked, mended.",
+        "tui.screens.datasets:DatasetsScreen",
+    ),
+    Mode(
+        "configs",
+        "5",
+        "Configs",
+        "Training configs, as text or as a form.",
+        "tui.screens.configs:ConfigsScreen",
+    ),
     Mode("setup", "9", "Setup", "What a launch needs, checked and mended.", "tui.screens.setup:SetupScreen"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from textual.content import Content
@@ -59,15 +60,20 @@ class ModeBar(Widget):
                 title = title.stylize("underline", 3, 3 + len(mode.title))
             parts.append(title.stylize(Style.from_meta({"mode": mode.name})))
         left = Content("").join(parts)
-        going = f"● {plural(self._going, 'run')} going" if self._going else ""
-        right = Content.styled(going, "$text-primary")
-        if is_stand_in():
-            label = Content.styled(LABEL, "$text-warning")
-            right = Content("  ").join([label, right]) if right else label
-        if not right:
-            return left
-        gap = width - left.cell_length - right.cell_length
-        return Content.assemble(left, " " * gap, right) if gap > 0 else left
+        for right in self._right():
+            gap = width - left.cell_length - right.cell_length
+            if gap > 0:
+                return Content.assemble(left, " " * gap, right)
+        return left
+
+    def _right(self) -> Iterator[Content]:
+        """What stands at the right: the fullest form first, for the one that fits to be taken."""
+        label = Content.styled(LABEL, "$text-warning") if is_stand_in() else Content("")
+        count = Content.styled(f"● {self._going}" if self._going else "", "$text-primary")
+        going = Content.styled(f"● {plural(self._going, 'run')} going" if self._going else "", "$text-primary")
+        for parts in ((label, going), (label, count), (going,), (count,)):
+            if shown := [part for part in parts if part]:
+                yield Content("  ").join(shown)
 
     def on_click(self, event: events.Click) -> None:
         """Go to the screen whose title was hit."""
