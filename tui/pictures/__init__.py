@@ -1,0 +1,1 @@
+"""What the datasets screen computes without a terminal: places of tiles, the cursor, crop boxes."""
