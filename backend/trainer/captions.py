@@ -33,6 +33,15 @@ def read_caption(path: Path) -> str | None:
         return None
     except OSError as error:
         raise CaptionError(f"cannot be read ({error.strerror or error})") from None
+    return decode_caption(raw)
+
+
+def decode_caption(raw: bytes) -> str:
+    """The text of a caption file's bytes.
+
+    Raises:
+        CaptionError: They are in another encoding than :func:`read_caption` allows.
+    """
     encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return raw.decode(encoding)

@@ -23,10 +23,10 @@ from backend.trainer.pictures import (
     Framing,
     PictureError,
     file_hash,
-    framed_pixels,
     open_picture,
     picture_size,
 )
+from backend.trainer.pixels import framed_pixels
 from backend.trainer.texts import Texts
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Reading pictures: size, identity, and the pixels of a bucket."""
+"""Reading pictures: size, identity, and how they are framed for a bucket. Without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from backend.trainer.buckets import Bucket, cover_size
 
 if TYPE_CHECKING:
-    import torch
     from PIL.Image import Image
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -147,24 +146,6 @@ def open_alpha(path: Path) -> Image | None:
     """
     image = _decoded(path)
     return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-
-
-def pixels_of(image: Image, bucket: Bucket) -> torch.Tensor:
-    """An RGB picture scaled to cover ``bucket`` (bicubic) and centre-cropped.
-
-    Returns:
-        float32 tensor ``[3, bucket.height, bucket.width]`` in -1..1.
-    """
-    return framed_pixels(image, Framing(bucket))
-
-
-def framed_pixels(image: Image, framing: Framing) -> torch.Tensor:
-    """The pixels of a framed RGB picture: float32 ``[3, height, width]`` in -1..1."""
-    import numpy as np
-    import torch
-
-    values = torch.from_numpy(np.array(framing.apply(image), dtype=np.uint8))
-    return values.permute(2, 0, 1).to(torch.float32).div_(127.5).sub_(1.0).contiguous()
 
 
 def _decoded(path: Path) -> Image:

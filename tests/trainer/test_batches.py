@@ -28,7 +28,8 @@ from backend.trainer.latents import cache_pictures, encode_picture
 from backend.trainer.loading import BaseModel
 from backend.trainer.masks import Mask
 from backend.trainer.order import DataOrder, Draw, Sample
-from backend.trainer.pictures import Framing, framed_pixels, open_picture
+from backend.trainer.pictures import Framing, open_picture
+from backend.trainer.pixels import framed_pixels
 from backend.trainer.report import Reporter
 from backend.trainer.rng import Randomness
 from backend.trainer.texts import Texts, Wording

@@ -10,7 +10,8 @@ from PIL import Image
 
 from backend.trainer.buckets import Bucket
 from backend.trainer.masks import Mask, MaskFolder, is_stretched, mask_weights
-from backend.trainer.pictures import Flip, Framing, PictureError, framed_pixels, open_picture
+from backend.trainer.pictures import Flip, Framing, PictureError, open_picture
+from backend.trainer.pixels import framed_pixels
 
 
 def blocks(rows: int, columns: int, seed: int = 0) -> torch.Tensor:

@@ -11,13 +11,12 @@ from backend.trainer.buckets import Bucket
 from backend.trainer.pictures import (
     Framing,
     PictureError,
-    framed_pixels,
     open_grey,
     open_picture,
     picture_header,
     picture_size,
-    pixels_of,
 )
+from backend.trainer.pixels import framed_pixels, pixels_of
 
 
 def halves(width: int, height: int) -> Image.Image:

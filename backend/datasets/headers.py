@@ -1,0 +1,107 @@
+"""What a picture's header says, without decoding its pixels."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from backend.datasets.errors import DatasetError, reason
+
+_ORIENTATION = 0x0112
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+_MOST_PIXELS = 178_956_970  # above this Pillow refuses to decode: twice its MAX_IMAGE_PIXELS
+
+
+class HeaderError(DatasetError):
+    """A picture's header cannot be read; the message is a clause about the file, without its path."""
+
+
+class Header(NamedTuple):
+    """A picture as its header describes it.
+
+    Attributes:
+        format: Pillow's name of the format: JPEG, PNG, WEBP, ...
+        width: Width in pixels, upright.
+        height: Height in pixels, upright.
+        mode: Pillow's colour mode: RGB, RGBA, CMYK, L, P, ...
+        orientation: EXIF orientation, 1 (upright) to 8.
+        frames: Pictures in it; above 1 it is animated.
+        alpha: Whether it has transparency.
+        truncated: Whether the file ends before the picture does.
+    """
+
+    format: str
+    width: int
+    height: int
+    mode: str
+    orientation: int = 1
+    frames: int = 1
+    alpha: bool = False
+    truncated: bool = False
+
+
+def read_header(path: Path) -> Header:
+    """Read a picture's header and the end of its file.
+
+    Raises:
+        HeaderError: It is empty, no picture, has too many pixels, or cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise HeaderError("is empty: it has 0 bytes")
+            with Image.open(file) as image:
+                width, height = image.size
+                if width * height > _MOST_PIXELS:
+                    raise HeaderError(_bomb(width, height))
+                # Without EXIF ahead of its pixels, Pillow would decode a whole PNG to look behind them.
+                look = image.format != "PNG" or "exif" in image.info
+                orientation = image.getexif().get(_ORIENTATION, 1) if look else 1
+                name = image.format or "?"
+                frames = 1 if name in ("MPO", "JPEG") else int(getattr(image, "n_frames", 1))
+                alpha = image.has_transparency_data
+                mode = image.mode
+            truncated = _truncated(file.fileno(), name, size)
+    except HeaderError:
+        raise
+    except UnidentifiedImageError:
+        raise HeaderError("is not a picture that can be read") from None
+    except Image.DecompressionBombError:
+        raise HeaderError(_bomb(0, 0)) from None
+    except OSError as error:
+        raise HeaderError(f"cannot be read ({reason(error)})") from None
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        raise HeaderError(f"is damaged ({str(error) or type(error).__name__})") from None
+    if orientation not in range(1, 9):
+        orientation = 1
+    if orientation in _SIDEWAYS:
+        width, height = height, width
+    return Header(name, width, height, mode, orientation, frames, alpha, truncated)
+
+
+def _bomb(width: int, height: int) -> str:
+    size = f"{width}x{height} pixels, " if width else ""
+    return f"has {size}more than can be trusted (179 million)"
+
+
+def _truncated(descriptor: int, name: str, size: int) -> bool:
+    """Whether the end mark of the format is missing: JPEG's EOI, PNG's IEND, WebP's length."""
+    if name == "WEBP":
+        start = _at(descriptor, 0, 12)
+        return int.from_bytes(start[4:8], "little") + 8 > size
+    tail = _at(descriptor, max(0, size - 4096), 4096)
+    if name in ("JPEG", "MPO"):
+        return b"\xff\xd9" not in tail
+    if name == "PNG":
+        return b"IEND" not in tail
+    return False
+
+
+def _at(descriptor: int, offset: int, count: int) -> bytes:
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, count)
