@@ -1,0 +1,166 @@
+"""Deleting pictures so that it can be undone: they are moved into a folder of the app's data."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.datasets.errors import DatasetError, reason
+from backend.files import read_json, write_json
+from backend.home import home
+
+_RECORD = "moved.json"
+
+
+class TrashError(DatasetError):
+    """Something cannot be deleted or brought back; the message says which, and what was done before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What was deleted together.
+
+    Attributes:
+        id: Name of it; the newest sorts last.
+        paths: Where the files were.
+    """
+
+    id: str
+    paths: tuple[Path, ...]
+
+
+class Trash:
+    """The trash of this user. What is in it stays until :meth:`empty`.
+
+    Args:
+        root: Where it is; the data folder's place for it if None.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self._root = root or home() / "datasets" / "trash"
+
+    def delete(self, pictures: Iterable[Path], *, caption_ext: str | None = ".txt") -> Ticket:
+        """Move pictures, and captions that would be left without one, into the trash.
+
+        The list of moves is on disk before the first, so a crash between two files loses nothing.
+
+        Raises:
+            TrashError: A file cannot be moved; those before it are in the trash, and ``last`` has them.
+        """
+        paths = _with_captions([path.absolute() for path in pictures], caption_ext)
+        ticket = Ticket(f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}", tuple(paths))
+        folder = self._root / ticket.id
+        moves = [{"from": str(path), "as": f"{n:05}{path.suffix}"} for n, path in enumerate(paths)]
+        try:
+            folder.mkdir(parents=True)
+            write_json(folder / _RECORD, moves, private=True)
+        except OSError as error:
+            raise TrashError(f"the trash {folder} cannot be used: {reason(error)}") from None
+        except UnicodeEncodeError:
+            raise TrashError(
+                "a file whose name is not Unicode cannot be deleted here; rename it first"
+            ) from None
+        for path, move in zip(paths, moves, strict=True):
+            try:
+                _move(path, folder / move["as"])
+            except FileNotFoundError:
+                continue  # gone already
+            except OSError as error:
+                raise TrashError(f"{path} cannot be deleted: {reason(error)}") from None
+        return ticket
+
+    def last(self) -> Ticket | None:
+        """What was deleted last and not brought back; None if there is nothing."""
+        for folder in sorted(self._root.glob("*-*"), reverse=True):
+            moves = _moves(folder)
+            if any((folder / name).exists() for _, name in moves):
+                return Ticket(folder.name, tuple(path for path, _ in moves))
+        return None
+
+    def undo(self, ticket: str) -> list[Path]:
+        """Bring files back to where they were; returns them.
+
+        Raises:
+            TrashError: A file has taken the place of one, or it cannot be moved; what was not brought back
+                stays in the trash.
+        """
+        folder = self._root / ticket
+        back: list[Path] = []
+        taken: list[Path] = []
+        for path, name in _moves(folder):
+            if not (folder / name).exists():
+                continue
+            if os.path.lexists(path):
+                taken.append(path)
+                continue
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _move(folder / name, path)
+            except OSError as error:
+                raise TrashError(f"{path} cannot be brought back: {reason(error)}") from None
+            back.append(path)
+        if taken:
+            raise TrashError(f"{taken[0]} exists again, so the deleted one stays in the trash ({folder})")
+        shutil.rmtree(folder, ignore_errors=True)
+        return back
+
+    def empty(self) -> None:
+        """Delete what is in the trash for good."""
+        shutil.rmtree(self._root, ignore_errors=True)
+
+
+def _with_captions(pictures: list[Path], caption_ext: str | None) -> list[Path]:
+    paths = list(dict.fromkeys(pictures))
+    if caption_ext is None:
+        return paths
+    leaving = set(paths)
+    for path in list(paths):
+        caption = path.with_name(path.stem + caption_ext)
+        if caption in leaving or not caption.is_file():
+            continue
+        # Another picture of the same stem needs the caption still.
+        if not any(other not in leaving for other in _twins(path, caption_ext)):
+            leaving.add(caption)
+            paths.append(caption)
+    return paths
+
+
+def _twins(path: Path, caption_ext: str) -> list[Path]:
+    from backend.trainer.pictures import EXTENSIONS
+
+    names = (path.with_name(path.stem + extension) for extension in EXTENSIONS if extension != caption_ext)
+    return [other for other in names if other != path and other.exists()]
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        os.rename(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system: copy whole, then let go of the source
+        temporary = target.with_name(target.name + ".part")
+        try:
+            shutil.copy2(source, temporary)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        os.unlink(source)
+
+
+def _moves(folder: Path) -> list[tuple[Path, str]]:
+    moves = read_json(folder / _RECORD)
+    if not isinstance(moves, list):
+        return []
+    return [
+        (Path(move["from"]), move["as"])
+        for move in moves
+        if isinstance(move, dict) and isinstance(move.get("from"), str) and isinstance(move.get("as"), str)
+    ]
