@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from backend.datasets.captions import tags
@@ -201,6 +202,7 @@ def quoted(word: str) -> str:
 # Order
 
 
+@lru_cache(maxsize=65_536)  # the same names are sorted again with each change
 def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """A key for which ``fox2`` comes before ``fox10``."""
     parts = re.split(r"(\d+)", name.casefold())
