@@ -114,8 +114,8 @@ class Journal:
                     file.write(after)
             except OSError as error:
                 raise JournalError(
-                    f"the caption {path} cannot be written: {reason(error)}; {count} of {len(steps)} are done, "
-                    "and undo brings them back"
+                    f"the caption {path} cannot be written: {reason(error)}; {count} of {len(steps)} are "
+                    "done, and undo brings them back"
                 ) from None
             if progress is not None:
                 progress(count + 1, len(steps))
@@ -199,7 +199,7 @@ class Journal:
             write_json(folder / _JOURNAL, record, private=True)
         except OSError as error:
             raise JournalError(
-                f"nothing was changed: the record for undo cannot be written to {self._root} ({reason(error)})"
+                f"nothing was changed: undo needs a record in {self._root}, which fails ({reason(error)})"
             ) from None
         except UnicodeEncodeError:
             raise JournalError("nothing was changed: a file's name is not Unicode; rename it first") from None

@@ -122,7 +122,7 @@ class Library:
         """Call a dataset something else; its folder keeps its name.
 
         Raises:
-            LibraryError: The name is empty or taken, the dataset is not on the list, or that cannot be written.
+            LibraryError: The name is empty or taken, it is not on the list, or that cannot be written.
         """
         name = " ".join(name.split())
         if not name:
@@ -170,7 +170,7 @@ def last_used(paths: Iterable[Path], root: Path | None = None) -> dict[Path, Run
     wanted = {os.path.realpath(path): path for path in paths}
     found: dict[Path, RunUse] = {}
     try:
-        runs = sorted(Registry(root).list(), key=lambda run: run.created, reverse=True)[:_MOST_RUNS]
+        runs = sorted(Registry(root).all(), key=lambda run: run.created, reverse=True)[:_MOST_RUNS]
     except OSError:
         return found
     for run in runs:

@@ -28,7 +28,6 @@ def check_pattern(pattern: str, replacement: str) -> None:
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"the pattern is not a regular expression: {error}") from None
     try:
-        re.sub(f"(?:{pattern})|", lambda _: "", "")
         _template(compiled, replacement)
     except (re.error, IndexError) as error:
         raise PatternError(f"the replacement does not fit the pattern: {error}") from None
@@ -53,7 +52,7 @@ def substitute(
     ignore_case: bool = False,
     seconds: float = SECONDS,
 ) -> list[str]:
-    """Every text with all matches replaced, as ``re.sub`` does (``\\1``, ``\\g<name>``).
+    r"""Every text with all matches replaced, as ``re.sub`` does (``\1``, ``\g<name>``).
 
     Raises:
         PatternError: The pattern or the replacement is not valid, or it takes too long.

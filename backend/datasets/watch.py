@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ async def watch(folder: Path, stop: asyncio.Event | None = None) -> AsyncIterato
 
     from backend.datasets.sidecar import SIDECAR
 
-    folder = folder.absolute()
+    folder = _absolute(folder)
     stop = stop or asyncio.Event()
 
     def wanted(_: object, path: str) -> bool:
@@ -68,3 +69,7 @@ async def watch(folder: Path, stop: asyncio.Event | None = None) -> AsyncIterato
             yield Changes(gone=True)
             return
         raise
+
+
+def _absolute(folder: Path) -> Path:
+    return Path(os.path.abspath(folder))

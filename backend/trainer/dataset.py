@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from backend.datasets.sidecar import SIDECAR, Box, Marks, SidecarError, read_sidecar
 from backend.trainer.buckets import Bucket, BucketKind, buckets_for
 from backend.trainer.captions import CaptionError, CaptionRules, choose_trigger, read_caption
 from backend.trainer.control import StopControl
@@ -38,6 +39,7 @@ class Picture:
         repeats: How often it stands in an epoch.
         flips: Its copies.
         random_crop: Whether the crop is drawn every epoch.
+        crop: The part of it that is trained on, from the sidecar; None for all.
         mask: Which places of it count; None if all do.
         is_reg: Whether it is a regularisation picture.
         prior_reg: Whether it teaches what the base model predicts.
@@ -55,6 +57,7 @@ class Picture:
     repeats: int = 1
     flips: tuple[Flip, ...] = ("",)
     random_crop: bool = False
+    crop: Box | None = None
     mask: Mask | None = None
     is_reg: bool = False
     prior_reg: bool = False
@@ -195,6 +198,8 @@ class _DatasetReader:
         self._folder = self._source if self._manifest is None else self._source.parent
         self._masks = self._mask_folder()
         self._wording = _wording(dataset, process)
+        self._sidecars: dict[Path, Mapping[str, Marks]] = {}
+        self._excluded = 0
         self._uncaptioned = 0
         self._unmasked = 0
         self._stretched: list[str] = []
@@ -217,7 +222,38 @@ class _DatasetReader:
                 "no_pictures",
                 bad_input=True,
             )
-        return paths
+        wanted = [path for path in paths if not self._marks(path).excluded]
+        self._excluded = len(paths) - len(wanted)
+        if not wanted:
+            raise TrainingError(
+                f"all {len(paths)} pictures of {self._source} are excluded in {SIDECAR}; include some",
+                "no_pictures",
+                bad_input=True,
+            )
+        return wanted
+
+    def _marks(self, path: Path) -> Marks:
+        """What the sidecar beside a picture says of it."""
+        folder = path.parent
+        if folder not in self._sidecars:
+            try:
+                sidecar = read_sidecar(folder)
+            except SidecarError as error:
+                # Training on what was excluded costs more than a run that does not start.
+                raise TrainingError(str(error), "bad_sidecar", bad_input=True) from None
+            for problem in sidecar.problems:
+                self._report.warning(problem, "bad_sidecar")
+            self._sidecars[folder] = sidecar.marks
+        return self._sidecars[folder].get(path.name, Marks())
+
+    def _crop(self, path: Path, width: int, height: int) -> Box | None:
+        crop = self._marks(path).crop
+        if crop is None or crop.fits(width, height):
+            return crop
+        self._report.warning(
+            f"{path} has a crop that does not fit its {width}x{height} pixels; all of it is used", "bad_crop"
+        )
+        return None
 
     def read(self, path: Path) -> Picture | None:
         """The picture, or None (and a warning) if it cannot be used."""
@@ -232,10 +268,12 @@ class _DatasetReader:
         caption = self._caption(path)
         if caption is None:
             return None
+        crop = self._crop(path, width, height)
+        trained = (crop.width, crop.height) if crop is not None else (width, height)
         kind: BucketKind = dataset.bucket_algorithm if dataset.buckets else "square"
         return Picture(
             path=path,
-            buckets=tuple(buckets_for(width, height, dataset.resolution, kind)),
+            buckets=tuple(buckets_for(*trained, dataset.resolution, kind)),
             caption=caption,
             wording=self._wording,
             texts=(self._wording.plain(caption),),
@@ -244,6 +282,7 @@ class _DatasetReader:
             repeats=dataset.num_repeats,
             flips=_flips(dataset),
             random_crop=dataset.random_crop,
+            crop=crop,
             mask=self._mask(path, (width, height)),
             is_reg=dataset.is_reg,
             prior_reg=dataset.prior_reg,
@@ -307,6 +346,11 @@ class _DatasetReader:
 
     def warn_about_gaps(self) -> None:
         """Say how many pictures lack a caption or a mask, or have a mask that does not fit."""
+        count = self._excluded
+        if count:
+            self._report.line(
+                f"{count} picture{'s' * (count > 1)} in {self._source} excluded from training ({SIDECAR})"
+            )
         count = self._uncaptioned
         if count and not self._wording.trigger_alone:
             text = self._wording.plain("").trained.strip()

@@ -113,7 +113,8 @@ def _split_count(split: float, pictures: int) -> int:
 
 def _as_it_is(picture: Picture, edge: int | None) -> Picture:
     """A picture of a dataset in one shape, once, with the caption as it is written."""
-    bucket = picture.buckets[-1] if edge is None else bucket_for(*picture_size(picture.path), edge)
+    size = picture_size(picture.path) if picture.crop is None else (picture.crop.width, picture.crop.height)
+    bucket = picture.buckets[-1] if edge is None else bucket_for(*size, edge)
     plain = replace(picture.wording, preserved_class=None, preserve_blank=False).plain(picture.caption)
     return replace(picture, buckets=(bucket,), texts=(plain,), dropped=None, mask=None)
 

@@ -150,11 +150,14 @@ class OpenedPicture:
         self._encoder = encoder
         self._picture = picture
         self._content = file_hash(picture.path)
-        self._size = picture_size(picture.path)
+        self._whole = picture_size(picture.path)
+        crop = picture.crop
+        self._size = self._whole if crop is None else (crop.width, crop.height)
 
     @cached_property
     def _image(self) -> Image:
-        return open_picture(self._picture.path)
+        image, crop = open_picture(self._picture.path), self._picture.crop
+        return image if crop is None else image.crop(crop.corners)
 
     def latent(self, framing: Framing) -> str:
         """The cache key of its latent in this framing; computed if it is missing.
@@ -165,7 +168,7 @@ class OpenedPicture:
         """
         encoder = self._encoder
         encoder.stop.check()
-        key = content_key("latent", _FORMAT, *encoder.identity, self._content, *_parts(framing))
+        key = content_key("latent", _FORMAT, *encoder.identity, self._content, *self._parts(framing))
         entry = encoder.cache.find(key)
         if entry is None or "latent" not in entry:
             pixels = framed_pixels(self._image, framing)
@@ -183,11 +186,17 @@ class OpenedPicture:
         if mask is None:
             return None
         cache = self._encoder.cache
-        key = content_key("mask", _FORMAT, self._mask_content, self._size, *_parts(framing))
+        key = content_key("mask", _FORMAT, self._mask_content, self._whole, *self._parts(framing))
         entry = cache.find(key)
         if entry is None or "mask" not in entry:
             cache.store(key, {"mask": self._weights(mask, framing)})
         return key
+
+    def _parts(self, framing: Framing) -> Iterable[object]:
+        """What a cache key depends on besides the content; without a crop as it always was."""
+        crop = self._picture.crop
+        cut = () if crop is None else (("crop", *crop),)
+        return framing.bucket, framing.flip, framing.whole, *cut
 
     @cached_property
     def _mask_content(self) -> str:
@@ -195,7 +204,13 @@ class OpenedPicture:
 
     @cached_property
     def _mask_image(self) -> Image | None:
-        return None if self._picture.mask is None else self._picture.mask.open()
+        image = None if self._picture.mask is None else self._picture.mask.open()
+        crop = self._picture.crop
+        if image is None or crop is None:
+            return image
+        if image.size != self._whole:  # a mask of another size lies stretched over the whole picture
+            image = image.resize(self._whole)
+        return image.crop(crop.corners)
 
     def _weights(self, mask: Mask, framing: Framing) -> torch.Tensor:
         if self._mask_image is None:  # no transparency: all of it counts
@@ -207,10 +222,6 @@ class OpenedPicture:
         """Columns and rows of latent cells that lie beyond the bucket."""
         width, height = framing.kept(*self._size)
         return (width - framing.bucket.width) // CELL, (height - framing.bucket.height) // CELL
-
-
-def _parts(framing: Framing) -> Iterable[object]:
-    return framing.bucket, framing.flip, framing.whole
 
 
 @torch.no_grad()

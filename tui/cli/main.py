@@ -158,6 +158,17 @@ def _command(options: argparse.Namespace) -> int:
             from tui.cli.lora import convert
 
             return convert(options.file, options.format, options.output)
+        case "dataset":
+            from tui.cli.dataset import dataset
+
+            return dataset(
+                options.folder,
+                as_json=options.json,
+                fix=options.fix,
+                trigger=options.trigger,
+                resolution=options.resolution,
+                caption_ext=options.caption_ext,
+            )
         case "import":
             from tui.cli.import_ import import_config
 

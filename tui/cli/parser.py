@@ -60,6 +60,22 @@ _EXPLAIN_JSON = """\
   {"key", "aliases", "type", "unit", "range", "default", "required", "choices", "description", "fields"}
   fields   the keys of a section, else empty
 """
+_DATASET_JSON = """\
+--json prints one object:
+  {"folder", "images": [{"file", "width", "height", "format", "bytes", "excluded", "crop", "problem"}],
+   "captions": [{"file", "image", "text", "trained", "tokens": {"clip", "t5", "exact"}}],
+   "problems": [{"file", "rule", "severity": "error"|"warning"|"info", "message", "fix"}],
+   "fixed": [{"file", "rule", "done", "failure"}]}
+  width, height  pixels, upright; null where the picture cannot be read
+  crop       [left, top, width, height] in pixels, or null
+  trained    the text after the trigger word's rules
+  exact      whether the model's own tokenizers counted; else it is an estimate
+  fix        what mending does, null where there is no mending by itself
+  file       of a problem: relative to the folder, empty for the whole
+--fix mends what loses nothing: byte order marks and UTF-16, extensions that do not fit the content, crops
+that do not fit their picture; and excludes all but the first of equal files.
+exit code 0: no error among the problems; 1: there is one; 2: the folder cannot be read
+"""
 _LOGIN = """\
 The token is read from standard input or a hidden prompt, never from an argument, where others could see it:
   modal  the command of https://modal.com/settings/tokens (modal token set ...), in any shell's spelling, or
@@ -173,6 +189,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     convert.add_argument(
         "--output", metavar="PATH", help="the file to write (default: FILE's name with _kohya or _diffusers)"
+    )
+
+    dataset = command("dataset", "say what is in a folder of pictures, and what is wrong", _DATASET_JSON)
+    dataset.add_argument("folder", metavar="FOLDER", help="pictures with captions in text files beside them")
+    dataset.add_argument("--json", action="store_true", help="one JSON document")
+    dataset.add_argument("--fix", action="store_true", help="mend what can be mended without loss")
+    dataset.add_argument("--trigger", metavar="WORD", help="the trigger word that it will be trained with")
+    dataset.add_argument(
+        "--resolution",
+        metavar="PIXELS,...",
+        default="512,768,1024",
+        help="resolutions that it will be trained at (default: 512,768,1024)",
+    )
+    dataset.add_argument(
+        "--caption-ext", metavar="EXT", default=".txt", help="extension of captions (default: .txt)"
     )
 
     import_ = command("import", "turn another trainer's FLUX LoRA config into a config of this one", _IMPORT)

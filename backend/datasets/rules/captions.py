@@ -80,7 +80,7 @@ def over_t5(item: Item, options: LintOptions) -> Iterator[str]:
     tokens = options.tokens.count(trained(item.caption, options.trigger))
     if tokens.over_t5:
         about = "" if tokens.exact else "about "
-        yield f"has a caption of {about}{tokens.t5} tokens, and T5 reads {tokens.t5_limit}: its end is not seen"
+        yield f"has a caption of {about}{tokens.t5} tokens, and T5 reads {tokens.t5_limit}: its end is lost"
 
 
 @item_rule("caption-over-clip", Severity.INFO, "a caption longer than CLIP reads")
@@ -111,7 +111,7 @@ def trigger(item: Item, options: LintOptions) -> Iterator[str]:
 
 @whole_rule("caption-repeated", Severity.WARNING, "the same text in all captions")
 def repeated(dataset: Dataset, options: LintOptions) -> Iterator[tuple[str, str]]:
-    """All captions alike, or a phrase or tag in all of them: the LoRA cannot tell it from the trigger word."""
+    """All captions alike, or a phrase or tag in all of them: it merges with the trigger word."""
     texts = [item.caption.strip() for item in dataset.used if item.caption and item.caption.strip()]
     if len(texts) < _FEW:
         return

@@ -50,7 +50,7 @@ class Dataset:
     items: tuple[Item, ...]
     used: tuple[Item, ...]
     orphans: tuple[Path, ...] = ()
-    duplicates: Duplicates = Duplicates()
+    duplicates: Duplicates = field(default_factory=Duplicates)
 
 
 ItemCheck = Callable[[Item, LintOptions], Iterable[str]]

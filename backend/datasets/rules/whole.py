@@ -78,7 +78,5 @@ def too_few(dataset: Dataset, _: LintOptions) -> Iterator[tuple[str, str]]:
     if not count:
         yield "", "there is no picture to train on"
     elif count < FEW:
-        yield (
-            "",
-            f"there {'is' if count == 1 else 'are'} only {plural(count, 'picture')}; {FEW} to 30 learn better",
-        )
+        verb = "is" if count == 1 else "are"
+        yield "", f"there {verb} only {plural(count, 'picture')}; {FEW} or more learn better"

@@ -15,6 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from backend.datasets.sidecar import SIDECAR
 from backend.files import read_json
 from backend.launchers.base import LaunchError
 from backend.trainer.hub import PARTS
@@ -88,7 +89,15 @@ def picture_folder(folder: Path, caption_ext: str | None) -> Tree:
         caption = path.with_name(path.stem + caption_ext)
         if caption.is_file():
             tree.files[(*place[:-1], caption.name)] = caption
+        _take_sidecar(tree, path.parent, place[:-1])
     return tree
+
+
+def _take_sidecar(tree: Tree, folder: Path, place: Place) -> None:
+    """The crops and exclusions of the pictures in a folder, which the trainer honours, go with them."""
+    target = (*place, SIDECAR)
+    if target not in tree.files and (folder / SIDECAR).is_file():
+        tree.files[target] = folder / SIDECAR
 
 
 def _pictures(folder: Path) -> Iterator[tuple[Path, bool]]:
@@ -141,6 +150,7 @@ def manifest(path: Path) -> Tree:
         place = place_of(picture)
         tree.base = _shared(tree.base, place[:-1])
         tree.files[place] = picture
+        _take_sidecar(tree, picture.parent, place[:-1])
         if picture.is_symlink():
             tree.links[os.path.realpath(picture)] = place
         renamed[_relative(place, own[:-1])] = caption
