@@ -19,6 +19,8 @@ _JOBS = "tui.screens.jobs:JobsScreen"
 _MONITOR = "tui.screens.monitor:MonitorScreen"
 _CLOUD = "tui.screens.cloud:CloudScreen"
 _SETUP = "tui.screens.setup:SetupScreen"
+_DATASETS = "tui.screens.datasets:DatasetsScreen"
+_DATASET = "tui.screens.dataset_browser:DatasetBrowserScreen"
 
 # Each line: classes whose bindings are in force together, from the outermost to the focused pane.
 CHAINS: tuple[tuple[str, ...], ...] = (
@@ -30,6 +32,17 @@ CHAINS: tuple[tuple[str, ...], ...] = (
     (_APP, _CLOUD, "tui.widgets.cloud_table:CloudTable"),
     (_APP, _SETUP, "tui.widgets.setup_list:SetupList"),
     (_APP, _SETUP, "tui.widgets.setup_details:SetupDetails"),
+    (_APP, _DATASETS, "tui.widgets.dataset_list:DatasetList"),
+    (_APP, _DATASET, "tui.widgets.picture_list:PictureList"),
+    (_APP, _DATASET, "tui.widgets.picture_grid:PictureGrid"),
+    (_APP, _DATASET, "tui.widgets.caption_editor:CaptionEditor"),
+    (_APP, _DATASET, "tui.widgets.tag_pane:TagPane"),
+    (_APP, _DATASET, "tui.widgets.problem_pane:ProblemPane"),
+    ("tui.screens.dataset_bulk:BulkScreen",),
+    ("tui.screens.dataset_crop:CropScreen",),
+    ("tui.screens.dataset_options:TrainingScreen",),
+    ("tui.screens.dataset_prepare:PrepareScreen",),
+    ("tui.screens.ask_text:TextScreen",),
     ("tui.screens.confirm:ConfirmScreen",),
     ("tui.screens.help:HelpScreen",),
     ("tui.screens.jump:JumpScreen",),

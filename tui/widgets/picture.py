@@ -12,9 +12,10 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.worker import get_current_worker
 
-from tui.widgets.half_cells import PictureError, half_cells, open_picture
+from tui.widgets.half_cells import Frame, PictureError, cells_of, framed, open_picture
 
 if TYPE_CHECKING:
+    from PIL import Image
     from textual import events
 
     from tui.terminal import Protocol
@@ -28,6 +29,8 @@ class PictureDecoded(Message, bubble=False):
 
     path: Path
     size: tuple[int, int]
+    frame: Frame | None = None
+    image: Image.Image | None = None
     strips: list[Strip] | None = None
     problem: str = ""
 
@@ -37,7 +40,9 @@ class PixelsDecoded(Message, bubble=False):
     """A picture is ready for the terminal's own graphics, or cannot be shown."""
 
     path: Path
+    frame: Frame | None = None
     image: Any = None
+    shown: Any = None
     problem: str = ""
 
 
@@ -50,14 +55,26 @@ class HalfCellPicture(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._path: Path | None = None
+        self._frame: Frame | None = None
+        self._decoded: tuple[tuple[int, int], Image.Image] | None = None  # cells, and the picture for them
         self._strips: list[Strip] = []
         self._problem = ""
 
-    def show_picture(self, path: Path, *, again: bool = False) -> None:
-        """Draw the picture in ``path``; ``again`` though it was tried before."""
+    def show_picture(self, path: Path | None, *, again: bool = False, frame: Frame | None = None) -> None:
+        """Draw the picture in ``path``, or nothing.
+
+        Args:
+            path: The picture.
+            again: Though it was tried before.
+            frame: The part of it that counts; the rest is drawn dark.
+        """
         if path != self._path or again:
-            self._path, self._strips, self._problem = path, [], ""
+            self._path, self._frame, self._strips, self._problem = path, frame, [], ""
+            self._decoded = None
             self.refresh()
+            self._decode_again()
+        elif frame != self._frame:
+            self._frame = frame
             self._decode_again()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -66,21 +83,28 @@ class HalfCellPicture(Widget):
 
     def _decode_again(self) -> None:
         if self._path is not None and self.size.area:
-            self._decode(self._path, (self.size.width, self.size.height))
+            size = (self.size.width, self.size.height)
+            known = self._decoded[1] if self._decoded is not None and self._decoded[0] == size else None
+            self._decode(self._path, size, self._frame, known)
 
     @work(thread=True, exclusive=True, group="decode", exit_on_error=False)
-    def _decode(self, path: Path, size: tuple[int, int]) -> None:
+    def _decode(
+        self, path: Path, size: tuple[int, int], frame: Frame | None, known: Image.Image | None
+    ) -> None:
         try:
-            message = PictureDecoded(path, size, half_cells(path, *size))
+            image = known or open_picture(path, size[0], size[1] * 2)
+            message = PictureDecoded(path, size, frame, image, cells_of(framed(image, frame)))
         except PictureError as error:
-            message = PictureDecoded(path, size, problem=str(error))
+            message = PictureDecoded(path, size, frame, problem=str(error))
         if not get_current_worker().is_cancelled:
             self.post_message(message)
 
     def on_picture_decoded(self, message: PictureDecoded) -> None:
         """Show it, if it is still wanted."""
-        if message.path == self._path and message.size == (self.size.width, self.size.height):
+        size = (self.size.width, self.size.height)
+        if (message.path, message.size, message.frame) == (self._path, size, self._frame):
             self._strips, self._problem = message.strips or [], message.problem
+            self._decoded = (size, message.image) if message.image is not None else None
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -121,30 +145,42 @@ class GraphicsPicture(Widget):
         self._picture.styles.width = "auto"
         self._picture.styles.height = "100%"
         self._path: Path | None = None
+        self._frame: Frame | None = None
+        self._decoded: Any = None
 
     def compose(self) -> Any:
         """The picture itself."""
         yield self._picture
 
-    def show_picture(self, path: Path, *, again: bool = False) -> None:
-        """Draw the picture in ``path``; ``again`` though it was tried before."""
+    def show_picture(self, path: Path | None, *, again: bool = False, frame: Frame | None = None) -> None:
+        """Draw the picture in ``path``, or nothing; see :meth:`HalfCellPicture.show_picture`."""
         if path != self._path or again:
-            self._path = path
-            self._decode(path, (max(8, self.size.width) * _CELL[0], max(4, self.size.height) * _CELL[1]))
+            self._path, self._frame, self._decoded = path, frame, None
+        elif frame != self._frame:
+            self._frame = frame
+        else:
+            return
+        if path is None:
+            self._picture.image = None
+            return
+        room = (max(8, self.size.width) * _CELL[0], max(4, self.size.height) * _CELL[1])
+        self._decode(path, room, frame, self._decoded)
 
     @work(thread=True, exclusive=True, group="decode", exit_on_error=False)
-    def _decode(self, path: Path, pixels: tuple[int, int]) -> None:
+    def _decode(self, path: Path, pixels: tuple[int, int], frame: Frame | None, known: Any) -> None:
         try:
-            message = PixelsDecoded(path, open_picture(path, *pixels))
+            image = known or open_picture(path, *pixels)
+            message = PixelsDecoded(path, frame, image, framed(image, frame))
         except PictureError as error:
-            message = PixelsDecoded(path, problem=str(error))
+            message = PixelsDecoded(path, frame, problem=str(error))
         if not get_current_worker().is_cancelled:
             self.post_message(message)
 
     def on_pixels_decoded(self, message: PixelsDecoded) -> None:
         """Show it, if it is still wanted."""
-        if message.path == self._path:
-            self._picture.image = message.image
+        if (message.path, message.frame) == (self._path, self._frame):
+            self._decoded = message.image
+            self._picture.image = message.shown
             self.tooltip = message.problem or None
 
 

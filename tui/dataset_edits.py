@@ -1,0 +1,212 @@
+"""What the browser's keys change: captions in bulk, marks, files. Each can be taken back with one key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from backend.datasets.edits import Edit, Plan, RemoveTag, RenameTag
+from tui.dataset_training import store_training
+from tui.screens.confirm import ConfirmScreen, Question
+from tui.text import clip, one_line, plural
+
+if TYPE_CHECKING:
+    from backend.datasets.problems import Problem
+    from backend.datasets.scan import Item
+    from tui.dataset_session import DatasetSession, Training, Undo
+    from tui.pictures.shelf import Shelf
+    from tui.screens.dataset_browser import DatasetBrowserScreen
+    from tui.screens.dataset_crop import Cropped
+    from tui.screens.dataset_prepare import Preparation
+
+Change = Callable[[], "tuple[Undo | None, str]"]
+
+
+class DatasetEdits:
+    """Part of :class:`~tui.screens.dataset_browser.DatasetBrowserScreen`: the actions that change files."""
+
+    session: DatasetSession
+    shelf: Shelf
+
+    @property
+    def _browser(self) -> DatasetBrowserScreen:
+        return cast("DatasetBrowserScreen", self)
+
+    def targets(self) -> list[Item]:
+        """The chosen pictures; the one under the cursor if none is."""
+        names = self.shelf.chosen or ((self.shelf.current,) if self.shelf.current else ())
+        return [self.session.items[name] for name in names if name in self.session.items]
+
+    # Captions in bulk
+
+    def action_bulk(self) -> None:
+        """Choose an edit, look at what it changes, apply it."""
+        self._bulk()
+
+    def edit_tag(self, tag: str, *, rename: bool) -> None:
+        """Rename or remove a tag in all captions, after a preview."""
+        self._bulk(RenameTag(tag, "") if rename else RemoveTag(tag), list(self.session.items))
+
+    def _bulk(self, edit: Edit | None = None, names: Sequence[str] | None = None) -> None:
+        from tui.screens.dataset_bulk import BulkScreen
+
+        session = self.session
+        wanted = list(names if names is not None else self.shelf.chosen or self.shelf.names)
+        saved = [name for name in wanted if name not in session.desk]
+        texts = session.texts(saved)
+
+        def answered(planned: Plan | None) -> None:
+            if planned is not None:
+                self._browser.run_edit("The captions", partial(self._apply, planned))
+
+        screen = BulkScreen(
+            texts, session.folder, session.training.trigger, edit=edit, left_out=len(wanted) - len(saved)
+        )
+        self._browser.app.push_screen(screen, answered)
+
+    def _apply(self, planned: Plan) -> tuple[Undo | None, str]:
+        applied, undo = self.session.apply(planned)
+        words = f"{plural(len(applied.changed), 'caption')} changed; u takes it back."
+        if applied.conflicts:
+            words += f" {plural(len(applied.conflicts), 'caption')} changed meanwhile and stayed as they are."
+        return undo, words
+
+    def action_undo(self) -> None:
+        """Take back what was done last."""
+        self._browser.run_edit("Undo", self._take_back)
+
+    def _take_back(self) -> tuple[Undo | None, str]:
+        undo = self.session.last_undo()
+        if undo is None:
+            return None, "There is nothing to take back."
+        words = undo.back()  # if it fails it stays, and can be tried again
+        if undo in self.session.undos:
+            self.session.undos.remove(undo)
+        return None, words
+
+    # Marks and files
+
+    def action_exclude(self) -> None:
+        """Keep pictures out of training, or take them in again."""
+        if items := self.targets():
+            self._browser.run_edit("The pictures", partial(self._exclude, items))
+
+    def _exclude(self, items: list[Item]) -> tuple[Undo | None, str]:
+        undo = self.session.exclude(items)
+        return undo, f"{undo.what}; u takes it back."
+
+    def action_crop(self) -> None:
+        """Choose the part of the picture under the cursor that is trained on."""
+        from tui.screens.dataset_crop import CropScreen
+
+        item = self._browser.item
+        if item is None or item.header is None:
+            self._browser.notify("This picture cannot be read, so it cannot be cropped.", severity="warning")
+            return
+
+        def answered(cropped: Cropped | None) -> None:
+            if cropped is not None and cropped.box != item.crop:
+                self._browser.run_edit("The crop", partial(self._crop, item, cropped))
+
+        self._browser.app.push_screen(CropScreen(item, self.session.training.resolutions), answered)
+
+    def _crop(self, item: Item, cropped: Cropped) -> tuple[Undo | None, str]:
+        undo = self.session.crop(item, cropped.box)
+        return undo, "The crop is kept beside the picture, which stays as it is; u takes it back."
+
+    def action_delete(self) -> None:
+        """Move pictures and their captions to the trash, after a question."""
+        items = self.targets()
+        if not items:
+            return
+        what = clip(items[0].name, 40) if len(items) == 1 else plural(len(items), "picture")
+        question = Question(
+            f"Delete {what}?",
+            "The pictures and their captions go to the app's trash; u brings them back.",
+            "Delete",
+            danger=True,
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._browser.run_edit("Deleting", partial(self._delete, items))
+
+        self._browser.app.push_screen(ConfirmScreen(question), answered)
+
+    def _delete(self, items: list[Item]) -> tuple[Undo | None, str]:
+        undo = self.session.delete(items)
+        return undo, f"{undo.what}; u brings them back."
+
+    def action_prepare(self) -> None:
+        """Convert pictures, turn them upright, make their crops."""
+        from tui.screens.dataset_prepare import PrepareScreen
+
+        items = [self.session.items[name] for name in self.shelf.chosen or self.shelf.names]
+        if not items:
+            return
+
+        def answered(preparation: Preparation | None) -> None:
+            if preparation is not None:
+                self._browser.run_edit("Preparing", partial(self._prepare, items, preparation))
+
+        self._browser.app.push_screen(PrepareScreen(len(items), self.session.folder), answered)
+
+    def _prepare(self, items: list[Item], preparation: Preparation) -> tuple[Undo | None, str]:
+        from backend.datasets.prepare import prepare
+
+        done, failed = 0, []
+        for result in prepare(items, preparation.options, self.session.places.trash()):
+            if result.target is None:
+                failed.append(f"{result.source.name} {result.problem}")
+            else:
+                done += 1
+        where = preparation.options.target
+        words = f"{plural(done, 'picture')} prepared{f' in {where}' if where is not None else ''}."
+        if where is None and done:
+            words += " The originals are in the trash."
+        if failed:
+            words += f" {plural(len(failed), 'picture')} left as they are: {one_line(failed[0])}."
+        return None, words
+
+    # Problems
+
+    def fix(self, problems: Sequence[Problem]) -> None:
+        """Mend problems, after a question."""
+        if not problems:
+            return
+        first = problems[0]
+        where = clip(first.file, 40) if len(problems) == 1 else plural(len(problems), "file")
+        question = Question(f"Mend {where}?", f"What it does: {one_line(first.fix or '')}.", "Mend")
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._browser.run_edit("Mending", partial(self._mend, problems))
+
+        self._browser.app.push_screen(ConfirmScreen(question), answered)
+
+    def _mend(self, problems: Sequence[Problem]) -> tuple[Undo | None, str]:
+        results = self.session.mend(problems)
+        failed = [result for result in results if result.failure is not None]
+        words = f"{plural(len(results) - len(failed), 'problem')} mended."
+        if failed:
+            words += f" Not mended: {one_line(failed[0].problem.file)} {one_line(failed[0].failure or '')}."
+        return None, words
+
+    # What it is checked for
+
+    def action_training(self) -> None:
+        """Choose resolutions and trigger word."""
+        from tui.screens.dataset_options import TrainingScreen
+
+        def answered(training: Training | None) -> None:
+            if training is not None:
+                self.session.training = training
+                self._browser.run_edit("What is checked", partial(self._store_training, training))
+
+        self._browser.app.push_screen(TrainingScreen(self.session.training), answered)
+
+    def _store_training(self, training: Training) -> tuple[Undo | None, str]:
+        store_training(self._browser.flux.root, self.session.folder, training)
+        trigger = f", trigger word {training.trigger}" if training.trigger else ", no trigger word"
+        return None, f"Checked for {' '.join(map(str, training.resolutions))}{trigger}."

@@ -1,0 +1,48 @@
+"""What each dataset is checked for, remembered from session to session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backend.files import read_json, write_json
+from tui.dataset_session import Training
+
+
+def _file(root: Path) -> Path:
+    return root / "datasets" / "training.json"
+
+
+def load_training(root: Path, folder: Path) -> Training:
+    """What was chosen for a dataset; the defaults if nothing was, or it cannot be read."""
+    data = read_json(_file(root))
+    entry = data.get(str(folder)) if isinstance(data, dict) else None
+    if not isinstance(entry, dict):
+        return Training()
+    resolutions, trigger = entry.get("resolutions"), entry.get("trigger")
+    if not (isinstance(resolutions, list) and resolutions and all(type(r) is int for r in resolutions)):
+        resolutions = list(Training().resolutions)
+    return Training(tuple(resolutions), trigger if isinstance(trigger, str) else "")
+
+
+def store_training(root: Path, folder: Path, training: Training) -> None:
+    """Remember what was chosen.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    data = read_json(_file(root))
+    known = data if isinstance(data, dict) else {}
+    known[str(folder)] = {"resolutions": list(training.resolutions), "trigger": training.trigger}
+    _file(root).parent.mkdir(parents=True, exist_ok=True)
+    write_json(_file(root), known)
+
+
+def parse_resolutions(text: str) -> tuple[int, ...] | str:
+    """Resolutions from what was typed, or a sentence that says what is wrong."""
+    words = text.replace(",", " ").split()
+    if not words:
+        return "Type at least one resolution, such as 512 768 1024."
+    for word in words:
+        if not word.isdecimal() or not 64 <= int(word) <= 4096:
+            return f"{word} is no resolution; one is a number from 64 to 4096."
+    return tuple(sorted({int(word) for word in words}))

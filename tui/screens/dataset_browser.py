@@ -1,0 +1,577 @@
+"""One dataset: its pictures as a list or a grid, and the one under the cursor with its caption."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Input
+
+from backend.datasets.captions import trained
+from backend.datasets.errors import DatasetError
+from backend.datasets.filter import ORDERS, FilterError, parse_filter, quoted
+from backend.datasets.thumbnails import Thumbnails
+from tui.dataset_edits import DatasetEdits
+from tui.dataset_feed import DatasetFeed, What
+from tui.dataset_session import DatasetSession, Undo, View
+from tui.dataset_training import load_training
+from tui.messages import OperationFailed, RunsChanged
+from tui.pictures.shelf import Shelf
+from tui.screens.base import MainScreen
+from tui.terminal import current_protocol
+from tui.text import clip, plural
+from tui.widgets.caption_editor import CaptionBox, CaptionEditor
+from tui.widgets.picture_grid import PictureGrid, Thumbnail
+from tui.widgets.picture_list import PictureList
+from tui.widgets.picture_preview import PicturePreview, cut_of
+from tui.widgets.picture_view import PictureView
+from tui.widgets.problem_pane import ProblemPane
+from tui.widgets.tag_pane import TagPane
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from textual.timer import Timer
+    from textual.widget import Widget
+
+    from backend.datasets.scan import Item
+    from tui.pictures.row import PictureRow
+
+_DRAFT_AFTER = 0.4  # seconds without typing after which a draft is written
+_FILTER_AFTER = 0.1  # seconds without typing after which the filter is applied
+
+
+class DatasetBrowserScreen(DatasetEdits, MainScreen):
+    """The browser of one dataset.
+
+    Args:
+        folder: The dataset.
+    """
+
+    MODE = "datasets"
+    AUTO_FOCUS = "PictureList"
+    DEFAULT_CSS = """
+    DatasetBrowserScreen {
+        #left { width: 3fr; }
+        #right { width: 2fr; min-width: 30; }
+        #pictures {
+            height: 1fr;
+            border: round $foreground 30%;
+            border-title-color: $foreground;
+            border-subtitle-color: $text-muted;
+        }
+        #pictures:focus-within { border: round $primary; border-title-style: bold; }
+        #pictures:nocolor:focus-within { border: heavy $primary; }
+        #filter { display: none; }
+        #filter.-shown { display: block; }
+        PictureGrid, TagPane, ProblemPane { display: none; }
+        &.-grid PictureGrid { display: block; }
+        &.-grid PictureList { display: none; }
+        &.-tags TagPane, &.-problems ProblemPane { display: block; }
+        &.-tags PicturePreview, &.-problems PicturePreview { display: none; }
+        &.-short CaptionBox { height: 7; }
+    }
+    """
+    HELP: ClassVar[str] = (
+        "What you do works on the chosen pictures; on the one under the cursor if none is chosen "
+        "(bulk edits: on all that are shown). Filters are words: `missing caption`, `tiny`, `problem`, "
+        "`excluded`, `tag:fox`, `width<512`, `-square`, or any text of a name or caption."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("v", "view", "View", id="dataset.view", tooltip="A list, or a grid of thumbnails."),
+        Binding("slash", "filter", "Filter", id="dataset.filter", tooltip="Show only some pictures."),
+        Binding("s", "sort", "Sort", show=False, id="dataset.sort", tooltip="Another order."),
+        Binding("S", "reverse", "Reverse", show=False, id="dataset.reverse", tooltip="Turn the order round."),
+        Binding("b", "bulk", "Bulk", id="dataset.bulk", tooltip="Change many captions, after a preview."),
+        Binding("w", "tags", "Tags", id="dataset.tags", tooltip="How often each tag occurs."),
+        Binding("p", "problems", "Problems", id="dataset.problems", tooltip="What is wrong, worst first."),
+        Binding("u", "undo", "Undo", id="dataset.undo", tooltip="Take the last change back."),
+        Binding("c", "crop", "Crop", show=False, id="dataset.crop", tooltip="Choose the part to train on."),
+        Binding(
+            "x",
+            "exclude",
+            "Exclude",
+            show=False,
+            id="dataset.exclude",
+            tooltip="Keep out of training, or not.",
+        ),
+        Binding(
+            "D", "delete", "Delete", show=False, id="dataset.delete", tooltip="Move to the trash; asks first."
+        ),
+        Binding(
+            "P",
+            "prepare",
+            "Prepare",
+            show=False,
+            id="dataset.prepare",
+            tooltip="Convert, turn upright, crop.",
+        ),
+        Binding(
+            "r",
+            "resolution",
+            "Resolution",
+            show=False,
+            id="dataset.resolution",
+            tooltip="Show what the next resolution sees.",
+        ),
+        Binding(
+            "T",
+            "training",
+            "Training",
+            show=False,
+            id="dataset.training",
+            tooltip="Resolutions and trigger word that it is checked for.",
+        ),
+        Binding("f5", "rescan", "Rescan", show=False, id="dataset.rescan", tooltip="Read the folder again."),
+        Binding(
+            "escape", "back", "Back", show=False, id="dataset.back", tooltip="End the filter; else leave."
+        ),
+    ]
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.shelf = Shelf()
+        self.session: DatasetSession = DatasetSession(folder)
+        self._feed: DatasetFeed | None = None
+        self._thumbnails: Thumbnails | None = None
+        self._resolution = 99  # position among a picture's buckets; the largest at first
+        self._dirty: set[str] = set()  # pictures whose draft is not on disk as it is here
+        self._draft_timer: Timer | None = None
+        self._filter_timer: Timer | None = None
+
+    # Layout
+
+    def compose_body(self) -> Iterable[Widget]:
+        """Pictures to the left; the one under the cursor, tags or problems to the right."""
+        settings = self.flux.settings
+        protocol = current_protocol(settings.images)
+        forced = settings.images in ("kitty", "sixel")
+        with Horizontal():
+            with Vertical(id="left"):
+                yield Input(placeholder="missing caption · tiny · tag:fox · any text", id="filter")
+                with Vertical(id="pictures"):
+                    yield PictureList(self.shelf, self._row, id="picture-list")
+                    yield PictureGrid(
+                        self.shelf, self._row, self._decode, pictures=protocol != "off", id="picture-grid"
+                    )
+            with Vertical(id="right"):
+                yield PicturePreview(protocol, forced=forced)
+                yield TagPane()
+                yield ProblemPane()
+                yield CaptionBox()
+
+    def on_mount(self) -> None:
+        """Read the dataset, and keep an eye on it."""
+        super().on_mount()
+        root = self.flux.root
+        self.session = DatasetSession(self.folder, root, load_training(root, self.folder))
+        self._feed = DatasetFeed(self.session, self._changed, self._failed)
+        self._thumbnails = Thumbnails(self.session.places.thumbnails)
+        self.query_one(PictureList).placeholder = "Reading the pictures…"
+        self._show_all()
+        self._follow()
+
+    @work(exclusive=True, group="follow", exit_on_error=False)
+    async def _follow(self) -> None:
+        assert self._feed is not None
+        await self._feed.follow()
+
+    def on_unmount(self) -> None:
+        """Nothing typed is lost."""
+        if self._feed is not None:
+            self._feed.close()
+        try:
+            self._write_drafts(self._take_dirty())
+        except (DatasetError, OSError) as error:
+            self.app.notify(str(error), title="A draft was not kept", severity="error", markup=False)
+
+    def on_resize(self) -> None:
+        """A low window has a low editor."""
+        self.set_class(self.size.height < 30, "-short")
+
+    def show_runs(self, change: RunsChanged) -> None:
+        """Runs are not shown here."""
+
+    @property
+    def pictures(self) -> PictureView:
+        """The list or the grid, whichever is shown."""
+        return self.query_one(PictureGrid if self.has_class("-grid") else PictureList)
+
+    def _row(self, name: str) -> PictureRow | None:
+        return self.session.row(name)
+
+    def _decode(self, key: Thumbnail) -> Image.Image:
+        assert self._thumbnails is not None
+        return self._thumbnails.get(key.path, key.width, key.height * 2)
+
+    # What is new
+
+    def _failed(self, reason: str) -> None:
+        self.post_message(OperationFailed(f"The dataset {self.folder.name}", reason))
+
+    def _changed(self, what: What) -> None:
+        if not self.is_attached:
+            return
+        if what == "gone":
+            self._failed(
+                f"The folder {self.folder} is gone. What you typed is kept as drafts; it goes on when the folder "
+                "is back."
+            )
+        if what == "problems":
+            self.query_one(ProblemPane).show_problems(self.session.problems)
+        self._show_all()
+
+    @property
+    def item(self) -> Item | None:
+        """The picture under the cursor."""
+        return self.session.items.get(self.shelf.current or "")
+
+    def _show_all(self) -> None:
+        session = self.session
+        self.shelf.show(session.names())
+        if self._feed is not None and not self._feed.scanning:
+            self.shelf.forget_others(session.items)
+        view = self.query_one(PictureList)
+        if self._feed is not None and self._feed.gone:
+            words = "The folder is gone."
+        elif self._feed is None or self._feed.scanning:
+            words = "Reading the pictures…"
+        else:
+            words = "No picture matches the filter." if session.items else "There are no pictures here."
+        view.placeholder = self.query_one(PictureGrid).placeholder = words
+        self.pictures.update_rows()
+        if self.has_class("-tags"):
+            self.query_one(TagPane).show_tags(session.tag_counts(), len(session.items))
+        self._show_titles()
+        self._show_picture()
+        self.refresh_bindings()
+
+    def _show_titles(self) -> None:
+        session, shelf = self.session, self.shelf
+        box = self.query_one("#pictures")
+        total = len(session.items)
+        count = (
+            plural(total, "picture") if len(shelf) == total else f"{len(shelf)} of {plural(total, 'picture')}"
+        )
+        state = " · gone" if self._feed and self._feed.gone else ""
+        if self._feed is not None and self._feed.scanning:
+            state = " · reading"
+        box.border_title = Content(f"{clip(self.folder.name, 30)} · {count}{state}")
+        words = []
+        chosen = len(shelf.chosen) + shelf.hidden
+        if chosen:
+            hidden = f" ({shelf.hidden} not shown)" if shelf.hidden else ""
+            words.append(f"{chosen} chosen{hidden}")
+        if session.view.filter.text:
+            words.append(f"filter {clip(session.view.filter.text, 24)}")
+        if session.view.order != "name" or session.view.reverse:
+            words.append(f"by {session.view.order}{', reversed' if session.view.reverse else ''}")
+        if session.desk.names:
+            words.append(f"{len(session.desk.names)} not saved")
+        errors = len(session.problems)
+        if errors and not self.has_class("-problems"):
+            words.append(f"! {plural(errors, 'problem')}")
+        box.border_subtitle = Content(" · ".join(words))
+
+    def _show_picture(self) -> None:
+        """Bring the right side to the picture under the cursor."""
+        item, session = self.item, self.session
+        problems = [p for p in session.problems if item is not None and p.file == item.name]
+        cut = cut_of(item, session.training.resolutions, self._resolution) if item is not None else None
+        self.query_one(PicturePreview).show_item(item, cut, problems)
+        name = item.name if item is not None else None
+        writable = item is not None and not item.caption_problem
+        editor = self.query_one(CaptionEditor)
+        editor.open_caption(name, session.caption(name) if name else "", writable=writable)
+        self._show_caption_state()
+
+    def _show_caption_state(self) -> None:
+        item, session, box = self.item, self.session, self.query_one(CaptionBox)
+        if item is None:
+            box.show_state(draft=False, conflict=False)
+            box.show_trained("", "")
+            return
+        name, trigger = item.name, session.training.trigger
+        text = trained(session.caption(name)[:20_000], trigger or None)
+        tokens = ""
+        if session.tokens is not None:
+            count = session.tokens.count(text)
+            about = "" if count.exact else "~"
+            over = " ! too long" if count.over_t5 else " · CLIP sees the start" if count.over_clip else ""
+            tokens = (
+                f"CLIP {about}{count.clip}/{count.clip_limit} · T5 {about}{count.t5}/{count.t5_limit}{over}"
+            )
+        box.show_state(
+            draft=name in session.desk,
+            conflict=session.desk.in_conflict(name, item.caption),
+            problem=item.caption_problem or "",
+            tokens=tokens,
+        )
+        box.show_trained(text, trigger)
+
+    # The pictures
+
+    def on_picture_view_moved(self) -> None:
+        """The cursor stands on another picture."""
+        self._show_picture()
+        self.refresh_bindings()
+
+    def on_picture_view_chosen(self) -> None:
+        """Other pictures are chosen."""
+        self._show_titles()
+        self.refresh_bindings()
+
+    def on_picture_view_opened(self) -> None:
+        """Edit its caption."""
+        self.query_one(CaptionEditor).focus()
+
+    def action_view(self) -> None:
+        """The other view."""
+        had_focus = self.focused is self.pictures
+        self.toggle_class("-grid")
+        self.pictures.update_rows()
+        self.call_after_refresh(self.pictures.update_rows)
+        if had_focus:
+            self.pictures.focus()
+
+    def _set_view(self, **changes: object) -> None:
+        view = self.session.view
+        values = {"filter": view.filter, "order": view.order, "reverse": view.reverse} | changes
+        self.session.view = View(**values)  # type: ignore[arg-type]
+        self._show_all()
+
+    def action_sort(self) -> None:
+        """The next order."""
+        orders = list(ORDERS)
+        self._set_view(order=orders[(orders.index(self.session.view.order) + 1) % len(orders)])
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        self._set_view(reverse=not self.session.view.reverse)
+
+    def action_resolution(self) -> None:
+        """The next of the picture's buckets."""
+        from backend.datasets.bucketing import frames
+
+        item = self.item
+        if item is not None and item.header is not None:
+            header = item.header
+            count = len(
+                frames(header.width, header.height, self.session.training.resolutions, crop=item.crop)
+            )
+            if count:
+                self._resolution = (min(self._resolution, count - 1) + 1) % count
+                self._show_picture()
+
+    def action_rescan(self) -> None:
+        """Read the folder again."""
+        self.refresh_files()
+
+    @work(exclusive=True, group="rescan", exit_on_error=False)
+    async def refresh_files(self, *paths: Path) -> None:
+        """Take up what changed in ``paths``; in the whole folder if none is named."""
+        if self._feed is not None and not self._feed.gone:
+            await (self._feed.look(paths) if paths else self._feed.scan())
+
+    # Filter
+
+    def action_filter(self) -> None:
+        """Type a filter."""
+        line = self.query_one("#filter", Input)
+        line.add_class("-shown")
+        line.focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter_typed(self, event: Input.Changed) -> None:
+        if self._filter_timer is not None:
+            self._filter_timer.stop()
+        self._filter_timer = self.set_timer(_FILTER_AFTER, self._apply_filter)
+
+    @on(Input.Submitted, "#filter")
+    def _filter_entered(self, event: Input.Submitted) -> None:
+        self._apply_filter(aloud=True)
+        self.query_one("#filter").set_class(bool(event.value.strip()), "-shown")
+        self.pictures.focus()
+
+    def _apply_filter(self, *, aloud: bool = False) -> None:
+        text = self.query_one("#filter", Input).value
+        if text.strip() == self.session.view.filter.text:
+            return
+        try:
+            self._set_view(filter=parse_filter(text))
+        except FilterError as error:
+            if aloud:
+                self.post_message(OperationFailed("The filter", str(error)))
+
+    def filter_by(self, text: str) -> None:
+        """Show only what a filter lets through."""
+        line = self.query_one("#filter", Input)
+        with self.prevent(Input.Changed):
+            line.value = text
+        line.set_class(bool(text), "-shown")
+        self._apply_filter(aloud=True)
+
+    def action_back(self) -> None:
+        """End the filter, close the pane at the side, else go back to the library."""
+        if self.query_one("#filter").has_class("-shown"):
+            focus = self.focused is self.query_one("#filter")
+            self.filter_by("")
+            if focus or self.focused is None:
+                self.pictures.focus()
+        elif self.has_class("-tags") or self.has_class("-problems"):
+            self._show_side("")
+        else:
+            self.dismiss()
+
+    # The pane at the side
+
+    def _show_side(self, side: str) -> None:
+        side = "" if side and self.has_class(f"-{side}") else side
+        for name in ("tags", "problems"):
+            self.set_class(name == side, f"-{name}")
+        self._show_all()
+        if side == "tags":
+            self.query_one(TagPane).focus()
+        elif side == "problems":
+            self.query_one(ProblemPane).show_problems(self.session.problems)
+            self.query_one(ProblemPane).focus()
+        else:
+            self.pictures.focus()
+
+    def action_tags(self) -> None:
+        """Show tags, or no longer."""
+        self._show_side("tags")
+
+    def action_problems(self) -> None:
+        """Show problems, or no longer."""
+        self._show_side("problems")
+
+    def on_tag_pane_wanted(self, message: TagPane.Wanted) -> None:
+        """Filter by a tag, or change it everywhere."""
+        if message.what == "filter":
+            self.filter_by(f"tag:{quoted(message.tag)}")
+        else:
+            self.edit_tag(message.tag, rename=message.what == "rename")
+
+    def on_problem_pane_picked(self, message: ProblemPane.Picked) -> None:
+        """Go to the file of a problem."""
+        name = message.problem.file
+        if self.shelf.index(name) is None and name in self.session.items:
+            self.filter_by("")
+        at = self.shelf.index(name)
+        if at is not None:
+            self.shelf.go(at)
+            self.pictures.update_rows()
+            self._show_picture()
+
+    def on_problem_pane_fix_wanted(self, message: ProblemPane.FixWanted) -> None:
+        """Mend, after a question."""
+        self.fix(message.problems)
+
+    # The caption
+
+    def on_caption_editor_typed(self, message: CaptionEditor.Typed) -> None:
+        """Keep it as a draft."""
+        item = self.session.items.get(message.picture)
+        if item is None or not self.session.desk.edit(item.name, item.caption, message.text):
+            return
+        self._dirty.add(item.name)
+        if self._draft_timer is not None:
+            self._draft_timer.stop()
+        self._draft_timer = self.set_timer(_DRAFT_AFTER, self._keep_drafts)
+        self.pictures.refresh()
+        self._show_titles()
+        if message.picture == self.shelf.current:
+            self._show_caption_state()
+
+    def _take_dirty(self) -> dict[str, Path]:
+        items = self.session.items
+        paths = {name: items[name].caption_path for name in self._dirty if name in items}
+        self._dirty.clear()
+        return paths
+
+    def _write_drafts(self, paths: dict[str, Path]) -> None:
+        for name, path in paths.items():
+            self.session.keep_draft(path, self.session.desk.get(name))
+
+    @work(group="drafts", exit_on_error=False)
+    async def _keep_drafts(self) -> None:
+        try:
+            await asyncio.to_thread(self._write_drafts, self._take_dirty())
+        except (DatasetError, OSError) as error:
+            self._failed(f"The draft is not on disk: {error}")
+
+    def on_caption_editor_save_wanted(self) -> None:
+        """Write the caption."""
+        item = self.item
+        if item is not None and not item.caption_problem:
+            self._save(item, self.session.caption(item.name))
+
+    @work(group="save", exit_on_error=False)
+    async def _save(self, item: Item, text: str) -> None:
+        session = self.session
+        self._dirty.discard(item.name)
+        try:
+            undo = await asyncio.to_thread(session.save_caption, item, text)
+        except (DatasetError, OSError) as error:
+            self._dirty.add(item.name)
+            self._keep_drafts()
+            self.post_message(OperationFailed("The caption was not saved", str(error)))
+            self.refresh_files(item.caption_path)
+            return
+        session.undos.append(undo)
+        if self._feed is not None:
+            await self._feed.look([item.caption_path])
+        draft = session.desk.get(item.name)
+        if draft is not None and draft.text == text:
+            session.desk.drop(item.name)
+        self._show_all()
+
+    def on_caption_editor_revert_wanted(self) -> None:
+        """The saved text again."""
+        item = self.item
+        if item is not None and self.session.desk.drop(item.name):
+            self._dirty.add(item.name)
+            self._keep_drafts()
+            self._show_all()
+
+    def on_caption_editor_other_wanted(self, message: CaptionEditor.OtherWanted) -> None:
+        """Another picture; the draft is kept."""
+        if self.shelf.go(self.shelf.cursor + message.way):
+            self.pictures.update_rows()
+            self._show_picture()
+
+    def on_caption_editor_left(self) -> None:
+        """Back to the pictures."""
+        self.pictures.focus()
+
+    # What edits need
+
+    def done(self, undo: Undo | None, words: str) -> None:
+        """Something was changed."""
+        if undo is not None:
+            self.session.undos.append(undo)
+        self.notify(words, title=clip(self.folder.name, 30), markup=False)
+        self.refresh_files()
+
+    @work(group="edits", exit_on_error=False)
+    async def run_edit(self, title: str, change: Callable[[], tuple[Undo | None, str]]) -> None:
+        """Do something in a thread; it can be taken back.
+
+        Args:
+            title: Said with the reason if it fails.
+            change: Does it; returns how to take it back and a sentence.
+        """
+        try:
+            undo, words = await asyncio.to_thread(change)
+        except (DatasetError, OSError) as error:
+            self.post_message(OperationFailed(title, str(error)))
+            self.refresh_files()
+            return
+        self.done(undo, words)
