@@ -220,8 +220,8 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
             return
         if what == "gone":
             self._failed(
-                f"The folder {self.folder} is gone. What you typed is kept as drafts; it goes on when the folder "
-                "is back."
+                f"The folder {self.folder} is gone. What you typed is kept as drafts; "
+                "it goes on when the folder is back."
             )
         if what == "problems":
             self.query_one(ProblemPane).show_problems(self.session.problems)

@@ -100,8 +100,8 @@ class CropScreen(ModalScreen[Cropped | None], inherit_bindings=False):
             yield Static(id="crop-facts", markup=False)
             yield Static(
                 Content(
-                    "arrows move · shift+arrows (H J K L) resize · + - all round · a proportions · c centre · "
-                    "f fine · r whole · enter keeps · esc cancels"
+                    "arrows move · shift+arrows (H J K L) resize · + - all round · a proportions · "
+                    "c centre · f fine · r whole · enter keeps · esc cancels"
                 ),
                 id="crop-hint",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,8 +15,8 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from backend.datasets.errors import DatasetError
-from backend.datasets.library import Library, import_pictures, last_used, parse_paths, summary
-from tui.dataset_session import Places
+from backend.datasets.library import Library, import_pictures, last_used, parse_paths
+from tui.dataset_counts import Counts, count
 from tui.messages import OperationFailed, RunsChanged
 from tui.screens.ask_text import TextScreen
 from tui.screens.base import MainScreen
@@ -26,7 +27,7 @@ from tui.widgets.dataset_list import DatasetList
 if TYPE_CHECKING:
     from textual.widget import Widget
 
-    from backend.datasets.library import Entry, RunUse, Summary
+    from backend.datasets.library import Entry, RunUse
 
 
 class DatasetsScreen(MainScreen):
@@ -71,7 +72,8 @@ class DatasetsScreen(MainScreen):
     def __init__(self) -> None:
         super().__init__()
         self._entries: list[Entry] = []
-        self._summaries: dict[Path, Summary] = {}
+        self._counts: dict[Path, Counts] = {}
+        self._again = False
         self._uses: dict[Path, RunUse] = {}
 
     @property
@@ -114,10 +116,12 @@ class DatasetsScreen(MainScreen):
         paths = [entry.path for entry in self._entries]
         if choose in paths:
             self.query_one(DatasetList).highlighted = paths.index(choose)
-        places = Places(self.flux.root)
+        again, self._again = self._again, False
         for path in paths:
             try:
-                self._summaries[path] = await asyncio.to_thread(summary, path, places.index(path))
+                self._counts[path] = await asyncio.to_thread(
+                    partial(count, self.flux.root, path, again=again)
+                )
             except (DatasetError, OSError) as error:
                 self.post_message(OperationFailed(f"The dataset {path.name}", str(error)))
             if get_current_worker().is_cancelled:
@@ -137,7 +141,7 @@ class DatasetsScreen(MainScreen):
             empty.update(_EMPTY)
         elif not self.focused:
             known.focus()
-        known.show_entries(self._entries, self._summaries, self._uses)
+        known.show_entries(self._entries, self._counts, self._uses)
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -289,7 +293,8 @@ class DatasetsScreen(MainScreen):
 
     def action_reload(self) -> None:
         """Look at all folders again."""
-        self._summaries.clear()
+        self._again = True
+        self._counts.clear()
         self._uses.clear()
         self._reload()
 

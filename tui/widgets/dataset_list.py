@@ -17,7 +17,8 @@ from tui.widgets.tag_pane import PaneList
 if TYPE_CHECKING:
     from textual.widgets import OptionList
 
-    from backend.datasets.library import Entry, RunUse, Summary
+    from backend.datasets.library import Entry, RunUse
+    from tui.dataset_counts import Counts
 
 
 class DatasetList(PaneList):
@@ -52,28 +53,30 @@ class DatasetList(PaneList):
     def show_entries(
         self,
         entries: Sequence[Entry],
-        summaries: Mapping[Path, Summary],
+        counts: Mapping[Path, Counts],
         uses: Mapping[Path, RunUse],
     ) -> None:
         """Show the folders, and what is known of them so far."""
         self._entries = list(entries)
         self.border_subtitle = plural(len(entries), "dataset")
-        self.show_lines([self._line(e, summaries.get(e.path), uses.get(e.path)) for e in entries])
+        self.show_lines([self._line(e, counts.get(e.path), uses.get(e.path)) for e in entries])
 
-    def _line(self, entry: Entry, summary: Summary | None, use: RunUse | None) -> Content:
-        if summary is None:
+    def _line(self, entry: Entry, counts: Counts | None, use: RunUse | None) -> Content:
+        summary = counts.summary if counts is not None else None
+        if counts is None or summary is None:
             facts = Content.styled("counting…", "dim")
         elif not summary.exists:
             facts = Content.styled("✗ the folder is not there", "$text-error")
-        elif not summary.scanned:
-            facts = Content.styled("enter reads it", "dim")
         else:
             words = [plural(summary.pictures, "picture"), plural(summary.captions, "caption")]
             if missing := summary.pictures - summary.captions:
-                words.append(f"! {missing} without")
+                words.append(f"{missing} without")
             if summary.excluded:
                 words.append(f"{summary.excluded} excluded")
-            facts = Content(" · ".join([*words, size(summary.bytes)]))
+            problems = (" · ✓", "$text-success")
+            if counts.problems:
+                problems = (f" · ✗ {plural(counts.problems, 'problem')}", "$text-warning")
+            facts = Content.assemble(" · ".join([*words, size(summary.bytes)]), problems)
         used = f"last used by {one_line(use.name)}" if use is not None else "not used by any run yet"
         name = fit(entry.name, 30).rstrip()
         return Content.assemble(
