@@ -157,7 +157,9 @@ def find_duplicates(
             with contextlib.suppress(DatasetError):
                 text = fresh[item.name] = str(fingerprint(item.path))
         if text is not None:
-            prints[item.name] = Fingerprint.parse(text)
+            value = Fingerprint.parse(text)
+            if value.gradient:  # flat pictures have nothing to compare
+                prints[item.name] = value
     if index is not None and fresh:
         index.store_hashes(fresh, readable, "perceptual")
     # Of files that are equal one stands for all, so that a near group has something else in it.

@@ -108,9 +108,9 @@ class _Folder:
                 if name.startswith("."):
                     continue
                 extension = os.path.splitext(name)[1].lower()
-                if extension in EXTENSIONS and not entry.is_dir():
+                if extension in EXTENSIONS and not _is_folder(entry):
                     self.pictures.append(name)
-                elif name.lower().endswith(suffix) and not entry.is_dir():
+                elif name.lower().endswith(suffix) and not _is_folder(entry):
                     self.captions.append(name)
                 elif entry.is_dir(follow_symlinks=False):
                     self.below.append(name)
@@ -119,6 +119,13 @@ class _Folder:
 
     def name_of(self, name: str) -> str:
         return f"{self.relative}/{name}" if self.relative else name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def scan(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def dataset(
     path: str, *, as_json: bool, fix: bool, trigger: str | None, resolution: str, caption_ext: str
 ) -> int:
-    """Print what is wrong with a dataset; 0 if nothing is an error, 1 if something is, 2 if it cannot be read."""
+    """Print what is wrong with a dataset; 0 without an error, 1 with one, 2 if it cannot be read."""
     from backend.datasets.errors import DatasetError
     from backend.datasets.lint import LintOptions
     from backend.datasets.mend import mend, safe
