@@ -74,6 +74,8 @@ def read_header(path: Path) -> Header:
     except Image.DecompressionBombError:
         raise HeaderError(_bomb(0, 0)) from None
     except OSError as error:
+        if _is_cut_webp(path):  # its decoder wants all of it
+            raise HeaderError("is truncated: its end is missing") from None
         raise HeaderError(f"cannot be read ({reason(error)})") from None
     except Exception as error:  # decoders of damaged files raise nearly anything
         raise HeaderError(f"is damaged ({str(error) or type(error).__name__})") from None
@@ -87,6 +89,16 @@ def read_header(path: Path) -> Header:
 def _bomb(width: int, height: int) -> str:
     size = f"{width}x{height} pixels, " if width else ""
     return f"has {size}more than can be trusted (179 million)"
+
+
+def _is_cut_webp(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+            size = os.fstat(file.fileno()).st_size
+    except OSError:
+        return False
+    return start[:4] == b"RIFF" and start[8:] == b"WEBP" and int.from_bytes(start[4:8], "little") + 8 > size
 
 
 def _truncated(descriptor: int, name: str, size: int) -> bool:

@@ -66,7 +66,7 @@ def test_a_crop_is_shown_alone_and_memory_is_bounded(folder: Path) -> None:
 
 def test_what_cannot_be_shown_says_why(folder: Path) -> None:
     data = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + data + struct.pack(">I", zlib.crc32(data))
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + data + struct.pack(">I", zlib.crc32(data)) + struct.pack(">I", 99) + b"IDAT"
     whole = draw(folder / "whole.jpg", (300, 300)).read_bytes()
     for name, content, why in [
         ("bomb.png", bomb, "can be trusted"),
