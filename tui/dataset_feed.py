@@ -50,6 +50,11 @@ class DatasetFeed:
         self.scanning = True
         self.gone = False
 
+    @property
+    def calm(self) -> bool:
+        """Whether all is read and all problems are found."""
+        return not self.scanning and self._linting is not None and self._linting.done()
+
     async def follow(self) -> None:
         """Load, scan, then watch until :meth:`close`."""
         session = self._session

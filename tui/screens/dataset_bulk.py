@@ -105,7 +105,7 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,ctrl+c", "cancel", "Cancel", id="bulk.cancel", tooltip="Change nothing."),
-        Binding("ctrl+s", "apply", "Apply", id="bulk.apply", tooltip="Change the captions as shown."),
+        Binding("ctrl+s,f6", "apply", "Apply", id="bulk.apply", tooltip="Change the captions as shown."),
         Binding("tab", "app.focus_next", "Next", show=False, id="bulk.next", tooltip="The next line."),
         Binding(
             "shift+tab",

@@ -46,7 +46,7 @@ class PrepareScreen(ModalScreen[Preparation | None], inherit_bindings=False):
             id="prepare.previous",
             tooltip="The line before.",
         ),
-        Binding("ctrl+s", "start", "Start", id="prepare.start", tooltip="Prepare the pictures."),
+        Binding("ctrl+s,f6", "start", "Start", id="prepare.start", tooltip="Prepare the pictures."),
     ]
     DEFAULT_CSS = """
     PrepareScreen { align: center middle; }

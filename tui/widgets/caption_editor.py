@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
 _PLACEHOLDER = re.compile(r"\[(?:trigger|name)\]")
+# What a terminal would obey is shown by a sign of the same length: controls, and marks that turn text round.
+_VISIBLE = {
+    **{code: 0x2400 + code for code in range(0x20) if code != 0x09},
+    0x7F: 0x2421,
+    **{code: 0x00B7 for code in (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))},
+}
 _HISTORIES = 50  # pictures whose undo history is kept
 _LONG = 20_000  # characters of a caption's trained text that are looked at
 
@@ -36,7 +42,7 @@ class CaptionEditor(TextArea):
         "text that training will see. Undo is `ctrl+z`, redo `ctrl+y`."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "save", "Save", id="caption.save", tooltip="Write the caption to its file."),
+        Binding("ctrl+s,f6", "save", "Save", id="caption.save", tooltip="Write the caption to its file."),
         Binding(
             "ctrl+down,f8",
             "other(1)",
@@ -94,6 +100,7 @@ class CaptionEditor(TextArea):
         super().__init__(id="caption", soft_wrap=True, show_line_numbers=False, compact=True)
         self.picture: str | None = None
         self._left: OrderedDict[str, tuple[str, EditHistory]] = OrderedDict()  # text and undo history
+        self._loaded = self._as_loaded = ""
         self.read_only = True
 
     def open_caption(self, picture: str | None, text: str, *, writable: bool = True) -> None:
@@ -105,7 +112,9 @@ class CaptionEditor(TextArea):
             writable: Whether it may be edited.
         """
         same = picture == self.picture
-        if same and text == self.text and self.read_only == (not writable):
+        # What was loaded may read differently: other line ends, say.
+        unchanged = text == self.text or (text == self._loaded and self.text == self._as_loaded)
+        if same and unchanged and self.read_only == (not writable):
             return
         if not same and self.picture is not None:
             self._left[self.picture] = (self.text, self.history)
@@ -120,6 +129,7 @@ class CaptionEditor(TextArea):
         )
         with self.prevent(TextArea.Changed):
             self.load_text(text)
+        self._loaded, self._as_loaded = text, self.text
         if left is not None and left[0] == text:
             self.history = left[1]
         self.read_only = not writable or picture is None
@@ -127,6 +137,8 @@ class CaptionEditor(TextArea):
     def get_line(self, line_index: int) -> Text:
         """A line with its placeholders highlighted."""
         line = super().get_line(line_index)
+        if not line.plain.isprintable():
+            line.plain = line.plain.translate(_VISIBLE)
         if matches := list(_PLACEHOLDER.finditer(line.plain)):
             style: Style = self.get_component_rich_style("caption--trigger", partial=True)
             for match in matches:

@@ -84,7 +84,7 @@ class DatasetList(PaneList):
             "  ",
             facts,
             "\n",
-            (f"  {one_line(str(entry.path))} · {used}", "dim"),
+            (f"  {used} · {one_line(str(entry.path))}", "dim"),
         )
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

@@ -1,0 +1,518 @@
+"""The browser of one dataset: every key it advertises, live changes, and what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from backend.datasets.sidecar import Box, marks_of
+from tests.tui.dataset_folders import CAPTIONS, browser, library_app, make_dataset, open_browser, said
+from tests.tui.fakes import HOSTILE, escapes, screen_text, until, write_picture
+from tui.keymap import CHAINS, bindings_of, owners
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.dataset_browser import DatasetBrowserScreen
+from tui.screens.dataset_bulk import BulkScreen
+from tui.screens.dataset_crop import CropScreen
+from tui.screens.dataset_options import TrainingScreen
+from tui.screens.dataset_prepare import PrepareScreen
+from tui.screens.datasets import DatasetsScreen
+from tui.screens.help import help_sections
+from tui.settings import Settings
+from tui.widgets.caption_editor import CaptionEditor
+from tui.widgets.picture_grid import PictureGrid
+from tui.widgets.picture_list import PictureList
+from tui.widgets.problem_pane import ProblemPane
+from tui.widgets.tag_pane import TagPane
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_dataset(tmp_path / "animals")
+
+
+async def press_and_see(pilot, keys: str) -> list[int]:
+    places = []
+    for key in keys.split():
+        await pilot.press(key)
+        places.append(browser(pilot).shelf.cursor)
+    return places
+
+
+async def test_cursor_keys_of_the_list(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_browser(pilot)
+        places = await press_and_see(pilot, "down j up k right l left h end home G g pagedown pageup")
+        assert places == [1, 2, 1, 0, 1, 2, 1, 0, 4, 0, 4, 0, 4, 0]
+
+
+async def test_the_grid_its_keys_and_its_thumbnails(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("v")
+        grid = screen.query_one(PictureGrid)
+        assert screen.focused is grid
+        assert grid.tiles.columns == 2
+        await until(lambda: grid.complete and "▀" in screen_text(app))
+        assert await press_and_see(pilot, "down j up k right l left h") == [2, 4, 2, 0, 1, 2, 1, 0]
+        assert await press_and_see(pilot, "end home G g pagedown pageup") == [4, 0, 4, 0, 4, 0]
+        await pilot.press("minus")
+        assert grid.tiles.columns == 3
+        await pilot.press("plus", "equals_sign")
+        assert grid.tiles.columns == 1
+        await until(lambda: grid.complete)
+        await pilot.press("v")
+        assert screen.focused is screen.query_one(PictureList)
+
+
+async def test_choosing(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        shelf = screen.shelf
+        await pilot.press("space", "down", "V")
+        assert shelf.chosen == ("ape.png", "bear.png", "cat.png")
+        assert "3 chosen" in screen_text(app)
+        await pilot.press("asterisk")
+        assert shelf.chosen == ("dog.png", "emu.png")
+        await pilot.press("a")
+        assert len(shelf.chosen) == 5
+        await pilot.press("escape")
+        assert not shelf.chosen
+        assert isinstance(app.screen, DatasetBrowserScreen)  # escape chose nothing first
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, DatasetsScreen))
+
+
+async def test_the_mouse_goes_to_a_picture(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.click(PictureList, offset=(5, 3))
+        assert screen.shelf.current == "dog.png"
+        await pilot.click(PictureList, offset=(5, 1), control=True)
+        assert screen.shelf.chosen == ("bear.png",)
+        await pilot.click(PictureList, offset=(5, 2), times=2)
+        await until(lambda: screen.focused is screen.query_one(CaptionEditor))
+
+
+async def test_filter_sort_and_reverse(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("slash", *"snow", "enter")
+        assert screen.shelf.names == ("bear.png", "dog.png")
+        assert "2 of 5 pictures" in screen_text(app)
+        await pilot.press("escape")
+        assert len(screen.shelf) == 5
+        await pilot.press("slash", *"missing", "space", *"caption")
+        await until(lambda: screen.shelf.names == ("cat.png",))
+        await pilot.press("escape")
+        assert len(screen.shelf) == 5
+        assert screen.focused is screen.query_one(PictureList)
+        await pilot.press("slash", *"width<many", "enter")
+        await until(lambda: "needs a number" in said(app))
+        await pilot.press("escape", "S")
+        assert screen.shelf.names[0] == "emu.png"
+        await pilot.press("S", "s")
+        assert "by size" in screen_text(app)
+        assert screen.shelf.names[0] == "ape.png"
+
+
+async def test_a_caption_is_edited_saved_and_taken_back(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        editor = screen.query_one(CaptionEditor)
+        await pilot.press("down", "enter")
+        assert screen.focused is editor
+        await pilot.press("home", *"big ", "ctrl+t")
+        assert editor.text == "big [trigger]a bear, snow, snow"
+        assert "Caption * not saved" in screen_text(app)
+        assert (folder / "bear.txt").read_text() == "a bear, snow, snow"
+        await pilot.press("ctrl+s")
+        await until(lambda: (folder / "bear.txt").read_text() == "big [trigger]a bear, snow, snow")
+        await until(lambda: "not saved" not in screen_text(app))
+        await pilot.press("escape", "u")
+        await until(lambda: (folder / "bear.txt").read_text() == "a bear, snow, snow")
+        await until(lambda: editor.text == "a bear, snow, snow")
+
+
+async def test_every_printable_key_is_text_in_the_editor(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("down", "down", "enter")
+        text = "1234590otq?vsSbwpucxDPrTajkhlgGVnfF/*+-=["  # all that is a key elsewhere
+        await pilot.press(*text)
+        assert screen.query_one(CaptionEditor).text == text
+        assert app.screen is screen
+
+
+async def test_going_on_keeps_what_is_not_saved_and_its_undo(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        editor = screen.query_one(CaptionEditor)
+        await pilot.press("enter", *"red ", "ctrl+down")
+        assert editor.text == CAPTIONS["bear.png"]
+        assert "1 not saved" in screen_text(app)
+        await pilot.press("f8", "f7", "ctrl+up")
+        assert editor.text == "red [trigger], an ape, tree"
+        await pilot.press("ctrl+z")
+        assert editor.text == CAPTIONS["ape.png"]
+        await pilot.press("ctrl+y")
+        assert editor.text == "red [trigger], an ape, tree"
+        await pilot.press("ctrl+r")
+        assert editor.text == CAPTIONS["ape.png"]
+        assert not screen.session.desk.names
+
+
+async def test_drafts_outlive_the_app(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("enter", *"red ")
+    app = library_app(tmp_path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        await until(lambda: screen.session.desk.names == ("ape.png",))
+        assert screen.query_one(CaptionEditor).text == "red [trigger], an ape, tree"
+
+
+async def test_a_caption_that_others_changed_too_is_not_overwritten_unasked(
+    tmp_path: Path, folder: Path
+) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("enter", *"mine ")
+        (folder / "ape.txt").write_text("theirs", encoding="utf-8")
+        await until(lambda: "changed outside" in screen_text(app))
+        assert screen.query_one(CaptionEditor).text.startswith("mine")
+        await pilot.press("f6")
+        await until(lambda: (folder / "ape.txt").read_text().startswith("mine"))
+
+
+async def test_tags_filter_rename_and_remove(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("w")
+        pane = screen.query_one(TagPane)
+        assert screen.focused is pane
+        assert pane._tags[0] == ("snow", 2)
+        moves = []
+        for key in ("down", "j", "up", "k", "end", "home", "G", "g", "pagedown", "pageup"):
+            await pilot.press(key)
+            moves.append(pane.highlighted)
+        last = pane.option_count - 1
+        assert moves == [1, 2, 1, 0, last, 0, last, 0, last, 0]
+        await pilot.press("enter")
+        assert screen.shelf.names == ("bear.png", "dog.png")
+        await pilot.press("escape")
+        pane.focus()
+        await pilot.press("n")
+        await until(lambda: isinstance(app.screen, BulkScreen))
+        await pilot.press(*"ice")
+        await until(lambda: "2 captions would change" in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: (folder / "dog.txt").read_text() == "sks, a dog, ice")
+        await until(lambda: app.screen is screen and pane._tags[0] != ("snow", 2) and ("ice", 2) in pane._tags)
+        pane.highlighted = pane._tags.index(("ice", 2))
+        await pilot.press("delete")
+        await until(lambda: isinstance(app.screen, BulkScreen) and "2 captions would" in screen_text(app))
+        await pilot.press("ctrl+s")
+        await until(lambda: (folder / "dog.txt").read_text() == "sks, a dog")
+        await pilot.press("w")
+        assert screen.focused is screen.query_one(PictureList)
+
+
+async def test_problems_lead_to_their_pictures_and_are_mended(tmp_path: Path, folder: Path) -> None:
+    (folder / "lost.txt").write_text("no picture", encoding="utf-8")
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("p")
+        pane = screen.query_one(ProblemPane)
+        assert screen.focused is pane
+        rules = [problem.rule for problem in pane._problems]
+        pane.highlighted = rules.index("caption-missing")
+        await pilot.press("enter")
+        assert screen.shelf.current == "cat.png"
+        await pilot.press("f")
+        await until(lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("y")
+        await until((folder / "cat.txt").is_file)
+        await until(lambda: "caption-missing" not in [problem.rule for problem in pane._problems])
+        pane.highlighted = [problem.rule for problem in pane._problems].index("caption-orphan")
+        await pilot.press("F")
+        await until(lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("y")
+        await until(lambda: not (folder / "lost.txt").exists())
+        await pilot.press("escape")
+        assert screen.focused is screen.query_one(PictureList)
+
+
+async def test_a_bulk_edit_is_previewed_applied_and_taken_back(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("b")
+        await until(lambda: isinstance(app.screen, BulkScreen))
+        screen = app.screen
+        await pilot.press("enter", *"a (", "enter", *"the ")
+        await until(lambda: "0 captions would change" in screen_text(app))
+        await pilot.press("tab", "space")
+        assert screen.query_one("#box-0").value
+        await until(lambda: screen.planned is None and "pattern" in screen_text(app).lower())
+        screen.query_one("#field-0", Input).value = r"\ba (?=\w)"
+        await until(lambda: "2 captions would change" in screen_text(app))
+        assert "+ the bear, snow, snow" in screen_text(app)
+        await pilot.press("pagedown", "pageup", "shift+tab", "ctrl+s")
+        await until(lambda: (folder / "bear.txt").read_text() == "the bear, snow, snow")
+        await until(lambda: "2 captions changed" in said(app))
+        await pilot.press("u")
+        await until(lambda: (folder / "bear.txt").read_text() == "a bear, snow, snow")
+        await pilot.press("b")
+        await until(lambda: isinstance(app.screen, BulkScreen))
+        await pilot.press("escape")
+        assert isinstance(app.screen, DatasetBrowserScreen)
+
+
+async def test_a_bulk_edit_works_on_the_chosen_only(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("end", "space", "b", "G")
+        await until(lambda: isinstance(app.screen, BulkScreen))
+        kinds = app.screen.query_one("#kinds")
+        kinds.highlighted = 11  # trim
+        await until(lambda: "1 caption would change" in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: (folder / "emu.txt").read_text() == "an emu")
+        assert (folder / "bear.txt").read_text() == CAPTIONS["bear.png"]
+
+
+async def test_excluding_deleting_and_undo(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("x")
+        await until(lambda: marks_of(folder / "ape.png").excluded)
+        await until(lambda: "kept out of training" in screen_text(app))
+        await pilot.press("x")
+        await until(lambda: not marks_of(folder / "ape.png").excluded)
+        await until(lambda: screen.item is not None and not screen.item.excluded)
+        await pilot.press("D", "n")
+        assert (folder / "ape.png").is_file()
+        await pilot.press("D", "y")
+        await until(lambda: not (folder / "ape.png").exists() and not (folder / "ape.txt").exists())
+        await until(lambda: screen.shelf.current == "bear.png" and len(screen.session.undos) == 3)
+        await pilot.press("u")
+        await until((folder / "ape.txt").is_file)
+        await until(lambda: len(screen.shelf) == 5 and len(screen.session.undos) == 2)
+        await pilot.press("u")
+        await until(lambda: marks_of(folder / "ape.png").excluded)
+
+
+async def test_a_crop_is_chosen_by_keys(tmp_path: Path, folder: Path) -> None:
+    write_picture(folder / "ape.png", (800, 600))
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("c")
+        screen = app.screen
+        assert isinstance(screen, CropScreen)
+        await pilot.press("a")
+        assert "600x600 at 100,0" in screen_text(app)
+        await pilot.press("right", "l", "left", "h", "minus", "down", "j", "up", "k", "plus", "equals_sign")
+        assert (screen.box.width, screen.box.height) == (600, 600)
+        await pilot.press("c", "A", "f")
+        assert "held to free · fine steps" in screen_text(app)
+        await pilot.press("shift+left", "H", "shift+up", "K", "shift+right", "shift+down")
+        assert (screen.box.width, screen.box.height) == (599, 599)
+        await pilot.press("L", "J", "H")
+        assert (screen.box.width, screen.box.height) == (599, 600)
+        box = screen.box
+        await pilot.press("enter")
+        crop = Box(box.left, box.top, box.width, box.height)
+        await until(lambda: marks_of(folder / "ape.png").crop == crop)
+        await until(lambda: "cropped to 599x600" in screen_text(app))
+        await pilot.press("c")
+        assert app.screen.box.width == 599
+        await pilot.press("r", "enter")
+        await until(lambda: marks_of(folder / "ape.png").crop is None)
+        for key in ("escape", "q"):
+            await until(lambda: isinstance(app.screen, DatasetBrowserScreen))
+            await pilot.press("c", key)
+        assert isinstance(app.screen, DatasetBrowserScreen)
+
+
+async def test_resolutions_and_trigger(tmp_path: Path, folder: Path) -> None:
+    write_picture(folder / "ape.png", (1200, 900))
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        assert "trains as 1152x864" in screen_text(app) or "trains as 1" in screen_text(app)
+        before = screen._resolution
+        await pilot.press("r")
+        assert screen._resolution != before
+        await pilot.press("T")
+        dialog = app.screen
+        assert isinstance(dialog, TrainingScreen)
+        dialog.query_one("#resolutions", Input).value = "many"
+        await pilot.press("enter")
+        assert "many is no resolution" in screen_text(app)
+        dialog.query_one("#resolutions", Input).value = "256"
+        await pilot.press("tab", *"sks", "enter")
+        await until(lambda: screen.session.training.trigger == "sks" and "288x" in screen_text(app))
+        await until(lambda: "trains as sks" in screen_text(app))
+        await pilot.press("T", "escape")
+        assert app.screen is screen
+    app = library_app(tmp_path)
+    async with app.run_test(size=(120, 36)) as pilot:
+        assert (await open_browser(pilot)).session.training.resolutions == (256,)
+
+
+async def test_pictures_are_prepared_into_another_folder(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("P")
+        dialog = app.screen
+        assert isinstance(dialog, PrepareScreen)
+        dialog.query_one("#target", Input).value = str(folder / "inside")
+        await pilot.press("ctrl+s")
+        assert "inside this dataset" in screen_text(app)
+        dialog.query_one("#target", Input).value = str(tmp_path / "ready")
+        await pilot.press("tab", "shift+tab", "enter")
+        await until(lambda: "5 pictures prepared" in said(app))
+        assert (tmp_path / "ready" / "ape.txt").is_file()
+        await pilot.press("P", "escape")
+        assert isinstance(app.screen, DatasetBrowserScreen)
+
+
+async def test_changes_from_outside_appear(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        write_picture(folder / "yak.png")
+        await until(lambda: "yak.png" in screen_text(app))
+        (folder / "yak.txt").write_text("a yak in the snow", encoding="utf-8")
+        await until(lambda: "a yak in the snow" in screen_text(app))
+        (folder / "yak.png").unlink()
+        await until(lambda: "yak.png" not in screen.shelf.names)
+        await pilot.press("f5")
+        await until(lambda: screen._feed is not None and screen._feed.calm)
+
+
+async def test_a_folder_that_is_deleted_while_open_loses_nothing(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("enter", *"mine ")
+        away = folder.with_name("away")
+        folder.rename(away)
+        await until(lambda: "is gone" in said(app))
+        await pilot.press("ctrl+s")
+        await until(lambda: "not saved" in said(app))
+        assert not folder.exists()
+        assert screen.query_one(CaptionEditor).text.startswith("mine")
+        away.rename(folder)
+        await until(lambda: screen._feed is not None and not screen._feed.gone)
+        await until(lambda: "animals · 5 pictures" in screen_text(app))
+        await pilot.press("ctrl+s")
+        await until(lambda: (folder / "ape.txt").read_text().startswith("mine"))
+
+
+async def test_hostile_pictures_and_captions(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "wild", {})
+    folder.mkdir(exist_ok=True)
+    names = ["[b]x[/b].png", "two\nlines.png", "🦊 猫.png", "x" * 150 + ".png"]
+    for name, caption in zip(names, HOSTILE, strict=False):
+        write_picture(folder / name, (32, 32))
+        (folder / name).with_suffix(".txt").write_text(caption, encoding="utf-8")
+    (folder / "empty.png").touch()
+    (folder / "text.jpg").write_text("no picture")
+    write_picture(folder / "long.png", (32, 32))
+    (folder / "long.txt").write_text("\n".join(f"line {n} of many" for n in range(4000)), encoding="utf-8")
+    (folder / "latin.txt").write_bytes(b"caf\xe9")
+    write_picture(folder / "latin.png", (32, 32))
+    (folder / "loop").symlink_to(folder)
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_browser(pilot)
+        assert len(screen.shelf) == 8
+        for view in range(2):
+            for _ in range(len(screen.shelf)):
+                await pilot.press("down" if view == 0 else "right")
+                assert not escapes(screen_text(app))
+            await pilot.press("p", "p", "w", "w", "v", "home")
+        screen.shelf.go(screen.shelf.index("latin.png") or 0)
+        screen.query_one(PictureList).post_message(PictureList.Moved())
+        await until(lambda: screen.query_one(CaptionEditor).read_only)
+        await pilot.press("enter", *"xyz", "ctrl+s")
+        assert (folder / "latin.txt").read_bytes() == b"caf\xe9"
+
+
+async def test_without_pictures_there_are_words(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder, settings=Settings(images="off"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("v", "down", "c")
+        assert "▀" not in screen_text(app)
+        await pilot.press("escape")
+        assert "144x108" in screen_text(app)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60), (40, 12)])
+async def test_every_size_is_drawn(tmp_path: Path, folder: Path, size: tuple[int, int]) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await open_browser(pilot)
+        await pilot.resize_terminal(*size)
+        await pilot.press("v", "down", "v", "down")
+        await pilot.pause()
+        assert "╭─ ani" in screen_text(app)
+
+
+async def test_every_binding_is_in_help(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    shown: set[str] = set()
+
+    def look() -> None:
+        shown.update(key.id for section in help_sections(app.screen, {}) for key in section.keys)
+
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("space")
+        look()
+        for keys in (("v",), ("w",), ("p",)):
+            await pilot.press(*keys)
+            await pilot.pause()
+            look()
+        await pilot.press("p", "escape", "escape")
+        await until(lambda: isinstance(app.screen, DatasetsScreen))
+        await pilot.pause()
+        look()
+    chains = [chain for chain in CHAINS if len(chain) > 1 and "dataset" in chain[1]]
+    assert len(chains) == 6
+    wanted = {binding.id for chain in chains for owner in owners(chain) for binding in bindings_of(owner)}
+    assert wanted - shown == set()
+
+
+async def test_leaving_while_it_reads_is_quiet(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("f5", "escape")
+        await until(lambda: isinstance(app.screen, DatasetsScreen))
+        shutil.rmtree(folder)
+        await asyncio.sleep(0)
+        assert app._exception is None

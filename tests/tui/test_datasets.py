@@ -1,0 +1,146 @@
+"""The library of datasets: every key, pasted paths, hostile names."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from textual import events
+
+from backend.datasets.library import Library
+from tests.tui.dataset_folders import library_app, make_dataset, open_library, said
+from tests.tui.fakes import escapes, screen_text, settled, until, write_picture
+from tui.screens.ask_text import TextScreen
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.dataset_browser import DatasetBrowserScreen
+from tui.screens.datasets import DatasetsScreen
+from tui.widgets.dataset_list import DatasetList
+
+
+async def test_an_empty_library_says_what_to_do(tmp_path: Path) -> None:
+    app = library_app(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await until(lambda: "No datasets yet" in screen_text(app))
+        await pilot.press("D", "n", "i")  # nothing to do these with
+        assert isinstance(app.screen, DatasetsScreen)
+
+
+async def test_a_folder_is_added_by_its_path_and_counted(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "animals")
+    app = library_app(tmp_path)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await open_library_empty(pilot)
+        await pilot.press("a")
+        assert isinstance(app.screen, TextScreen)
+        await pilot.press("enter")
+        await until(lambda: "Type something first" in screen_text(app))
+        app.screen.query_one("Input").value = str(folder)
+        await pilot.press("enter")
+        await until(lambda: "5 pictures · 4 captions · 1 without" in screen_text(app))
+        assert "not used by any run yet" in screen_text(app)
+    assert [entry.path for entry in Library(tmp_path / "home").entries()] == [folder]
+
+
+async def open_library_empty(pilot) -> None:
+    await settled(pilot)
+    await pilot.press("4")
+    await until(lambda: "No datasets yet" in screen_text(pilot.app))
+
+
+async def test_a_folder_that_is_not_there_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    app = library_app(tmp_path)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await open_library_empty(pilot)
+        app.screen.post_message(events.Paste(str(tmp_path / "nowhere")))
+        await until(lambda: "no such folder or file" in said(app))
+        app.screen.post_message(events.Paste("   "))
+        await until(lambda: "There is no path in what was pasted" in said(app))
+
+
+async def test_dropped_folders_are_added_and_dropped_pictures_copied(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "my animals")
+    picture = write_picture(tmp_path / "elsewhere" / "zebra.png")
+    app = library_app(tmp_path)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await open_library_empty(pilot)
+        app.screen.post_message(events.Paste(str(picture)))
+        await until(lambda: "Add a folder first" in said(app))
+        app.screen.post_message(events.Paste(f"'{folder}'"))
+        await until(lambda: "5 pictures" in screen_text(app))
+        await pilot.pause()
+        app.screen.post_message(events.Paste(str(picture)))
+        await until(lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("y")
+        await until((folder / "zebra.png").is_file)
+        assert picture.is_file()
+
+
+async def test_rename_import_count_again_and_remove(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "animals")
+    more = make_dataset(tmp_path / "more", {"yak.png": "a yak"})
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await open_library(pilot)
+        await until(lambda: "5 pictures" in screen_text(app))
+        await pilot.press("n")
+        app.screen.query_one("Input").value = "zoo"
+        await pilot.press("enter")
+        await until(lambda: "│ zoo" in screen_text(app))
+        await pilot.press("i")
+        app.screen.query_one("Input").value = str(more)
+        await pilot.press("enter")
+        await until((folder / "yak.txt").is_file)
+        await until(lambda: isinstance(app.screen, DatasetsScreen) and "1 picture copied" in said(app))
+        await pilot.press("f5")
+        await until(lambda: "6 pictures · 5 captions" in screen_text(app))
+        await pilot.press("D", "n")
+        assert "zoo" in screen_text(app)
+        await pilot.press("D", "y")
+        await until(lambda: "No datasets yet" in screen_text(app))
+    assert (folder / "ape.png").is_file()
+
+
+async def test_cursor_keys_and_opening(tmp_path: Path) -> None:
+    folders = [make_dataset(tmp_path / f"set{n}", {"ape.png": "x"}) for n in range(4)]
+    app = library_app(tmp_path, *folders)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await open_library(pilot)
+        known = app.screen.query_one(DatasetList)
+        await until(lambda: known.option_count == 4 and app.screen.focused is known)
+        places = []
+        for key in ("down", "j", "up", "k", "end", "home", "G", "g", "pagedown", "pageup"):
+            await pilot.press(key)
+            places.append(known.highlighted)
+        assert places == [1, 2, 1, 0, 3, 0, 3, 0, 3, 0]
+        await pilot.press("down", "enter")
+        await until(lambda: isinstance(app.screen, DatasetBrowserScreen))
+        assert app.screen.folder == folders[1]
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, DatasetsScreen))
+
+
+async def test_a_dataset_whose_folder_is_gone_says_so(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "animals")
+    app = library_app(tmp_path, folder)
+    shutil.rmtree(folder)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await open_library(pilot)
+        await until(lambda: "the folder is not there" in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: "is gone" in said(app))
+        assert isinstance(app.screen, DatasetBrowserScreen)
+
+
+@pytest.mark.parametrize("name", ["[b]bold[/b] [", "猫 🦊 fox", "two\nlines", "x" * 120])
+async def test_hostile_folder_names(tmp_path: Path, name: str) -> None:
+    folder = make_dataset(tmp_path / name, {"ape.png": "[/"})
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_library(pilot)
+        await until(lambda: "1 picture" in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, DatasetBrowserScreen) and "ape.png" in screen_text(app))
+        assert not escapes(screen_text(app))
