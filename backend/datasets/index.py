@@ -45,6 +45,7 @@ class Index:
 
     def __init__(self, folder: Path, root: Path | None = None, caption_ext: str = ".txt") -> None:
         self.folder = folder.absolute()
+        self._base = str(self.folder)
         self.caption_ext = caption_ext
         key = hashlib.sha256(os.fsencode(f"{self.folder}\0{caption_ext}")).hexdigest()[:24]
         self.path = (root or cache_dir() / "datasets") / f"{key}.db"
@@ -149,16 +150,18 @@ class Index:
     def _item(self, row: tuple[object, ...]) -> Item:
         (name, size, mtime, caption, encoding, caption_problem, mark, form, width, height, mode, orientation,
          frames, alpha, truncated, problem, excluded, *crop) = row  # fmt: skip
-        path = Path(os.path.join(self.folder, str(name)))
+        full = os.path.join(self._base, str(name))
+        if os.sep != "/":
+            full = os.path.normpath(full)
         header = None
         if form is not None:
             header = Header(form, width, height, mode, orientation, frames, bool(alpha), bool(truncated))  # type: ignore[arg-type]
         return Item(
-            path,
+            Path(full),
             str(name),
             size,  # type: ignore[arg-type]
             mtime,  # type: ignore[arg-type]
-            path.with_name(path.stem + self.caption_ext),
+            Path(os.path.splitext(full)[0] + self.caption_ext),
             caption,  # type: ignore[arg-type]
             encoding,  # type: ignore[arg-type]
             caption_problem,  # type: ignore[arg-type]

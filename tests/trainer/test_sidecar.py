@@ -15,7 +15,7 @@ from PIL import Image
 from backend.datasets.bucketing import frames
 from backend.datasets.headers import read_header
 from backend.datasets.sidecar import SIDECAR, Box, Marks, marks_of, set_marks
-from backend.trainer.cache import TensorCache
+from backend.trainer.cache import RamBudget, TensorCache
 from backend.trainer.control import StopControl
 from backend.trainer.dataset import Picture, read_datasets
 from backend.trainer.errors import TrainingError
@@ -31,11 +31,18 @@ RESOLUTIONS = [64, 128]
 
 def gradient(path: Path, size: tuple[int, int], orientation: int = 1) -> None:
     """A picture whose colours say where in the upright picture they are: red across, green down."""
-    width, height = size if orientation < 5 else size[::-1]
+    width, height = size
     across = np.broadcast_to((np.arange(width) + 0.5) / width * 255, (height, width))
     down = np.broadcast_to(((np.arange(height) + 0.5) / height * 255)[:, None], (height, width))
-    upright = Image.fromarray(np.stack([across, down, np.zeros((height, width))], -1).round().astype(np.uint8))
-    back = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    upright = Image.fromarray(
+        np.stack([across, down, np.zeros((height, width))], -1).round().astype(np.uint8)
+    )
+    back = {
+        1: None,
+        3: Image.Transpose.ROTATE_180,
+        6: Image.Transpose.ROTATE_90,
+        8: Image.Transpose.ROTATE_270,
+    }
     exif = Image.Exif()
     exif[0x0112] = orientation
     turn = back[orientation]
@@ -49,7 +56,7 @@ class Seen:
         self.pixels: list[torch.Tensor] = []
         self.encoder = PictureEncoder.__new__(PictureEncoder)
         self.encoder.vae = lambda: None  # type: ignore[assignment,return-value]
-        self.encoder.cache = TensorCache(tmp_path / "cache")
+        self.encoder.cache = TensorCache(tmp_path / "cache", RamBudget(1 << 30))
         self.encoder.stop = StopControl(tmp_path / "no", lambda: None)
         self.encoder.identity = ("vae", torch.float32)  # type: ignore[assignment]
 
@@ -94,7 +101,13 @@ def read(data: Path, stop: StopControl, **dataset: Any) -> tuple[list[Picture], 
      ((500, 250), Box(250, 0, 250, 250)), ((240, 512), Box(7, 201, 190, 311))],
 )  # fmt: skip
 def test_the_crop_that_is_drawn_is_the_tensor_that_is_trained(
-    data: Path, seen: Seen, never_stop: StopControl, size: tuple[int, int], crop: Box | None, orientation: int, kind: str
+    data: Path,
+    seen: Seen,
+    never_stop: StopControl,
+    size: tuple[int, int],
+    crop: Box | None,
+    orientation: int,
+    kind: str,
 ) -> None:
     path = data / "a.png"
     gradient(path, size, orientation)
@@ -219,7 +232,7 @@ def test_a_held_out_picture_keeps_its_crop(data: Path, never_stop: StopControl) 
         set_marks(data / name, Marks(crop=Box(0, 0, 64, 128)))
     process = configured(
         {"folder_path": str(data)},
-        train={"validation_split": 1, "validation_config": {"resolution": 64}},
+        train={"validation_split": 1, "validation_config": {"resolution": 128}},
     )
     report = Reporter(None, io.StringIO())
     _, (held,) = hold_out(read_datasets(process, report, never_stop), process, 1, report)

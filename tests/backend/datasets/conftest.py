@@ -23,7 +23,9 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def draw(path: Path, size: tuple[int, int] = (64, 48), seed: int = 0, mode: str = "RGB", **save: object) -> Path:
+def draw(
+    path: Path, size: tuple[int, int] = (64, 48), seed: int = 0, mode: str = "RGB", **save: object
+) -> Path:
     """A picture with structure: a coarse random pattern, scaled up smoothly."""
     path.parent.mkdir(parents=True, exist_ok=True)
     small = Image.frombytes("RGB", (9, 8), random.Random(seed).randbytes(9 * 8 * 3))

@@ -78,27 +78,47 @@ def test_what_an_edit_makes_of_a_caption(edit: Edit, before: str, after: str) ->
 
 def test_missing_captions_are_created_and_others_left() -> None:
     found = plan(CreateMissing("zork"), {Path("a.txt"): "x", Path("b.txt"): None})
-    assert [(change.path.name, change.before, change.after) for change in found.changes] == [("b.txt", None, "zork")]
+    assert [(change.path.name, change.before, change.after) for change in found.changes] == [
+        ("b.txt", None, "zork")
+    ]
     assert found.unchanged == 1
 
 
 @given(st.text(alphabet="ab, \n[]tzork", max_size=40))
 @settings(max_examples=200, deadline=None)
 def test_edits_of_form_change_nothing_the_second_time(text: str) -> None:
-    for edit in (AddPrefix("p "), AddTag("x"), RemoveTag("a"), PutTrigger("zork"), Trim(), DedupeTags(), SortTags()):
+    for edit in (
+        AddPrefix("p "),
+        AddTag("x"),
+        RemoveTag("a"),
+        PutTrigger("zork"),
+        Trim(),
+        DedupeTags(),
+        SortTags(),
+    ):
         once = edit.change(text)
         assert edit.change(once) == once
 
 
 @pytest.mark.parametrize(
-    "edit", [FindReplace("", "x"), AddPrefix(""), AddTag(" "), AddTag("a,b"), RenameTag("a", "b\nc"), PutTrigger(" ")]
+    "edit",
+    [
+        FindReplace("", "x"),
+        AddPrefix(""),
+        AddTag(" "),
+        AddTag("a,b"),
+        RenameTag("a", "b\nc"),
+        PutTrigger(" "),
+    ],
 )
 def test_edits_without_sense_are_refused(edit: Edit) -> None:
     with pytest.raises(EditError):
         plan(edit, {})
 
 
-@pytest.mark.parametrize(("find", "replace"), [("(", ""), ("a", r"\1"), ("(a)", r"\g<no>"), ("a{99999999999}", "")])
+@pytest.mark.parametrize(
+    ("find", "replace"), [("(", ""), ("a", r"\1"), ("(a)", r"\g<no>"), ("a{99999999999}", "")]
+)
 def test_patterns_that_are_wrong_are_said(find: str, replace: str) -> None:
     with pytest.raises(PatternError, match="pattern"):
         plan(FindReplace(find, replace, regex=True), {Path("a.txt"): "a"})
@@ -149,7 +169,9 @@ def test_undo_gives_back_every_byte(captions: dict[Path, str | None], folder: Pa
     assert journal.last(folder) is None
 
 
-def test_what_somebody_changed_meanwhile_is_left_alone(captions: dict[Path, str | None], folder: Path) -> None:
+def test_what_somebody_changed_meanwhile_is_left_alone(
+    captions: dict[Path, str | None], folder: Path
+) -> None:
     found = plan(FindReplace("cat", "dog"), captions)
     (folder / "2.txt").write_text("mine", encoding="utf-8")
     journal = Journal()

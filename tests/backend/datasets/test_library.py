@@ -72,7 +72,9 @@ def test_the_newest_run_that_used_a_dataset(folder: Path, home: Path) -> None:
     registry = Registry()
     for n, run in enumerate(["old", "new"]):
         place = registry.place(run, run, None)
-        record = RunRecord(id=run, name=f"name {run}", backend="local", created=100.0 + n, steps=1, path=place)
+        record = RunRecord(
+            id=run, name=f"name {run}", backend="local", created=100.0 + n, steps=1, path=place
+        )
         RunFolder(place).create()
         RunFolder(place).write_record(record)
         RunFolder(place).config.write_text(

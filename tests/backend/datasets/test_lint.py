@@ -37,7 +37,9 @@ def look(folder: Path, options: LintOptions = OPTIONS) -> list[Problem]:
 def good(folder: Path) -> Path:
     """A dataset without a fault."""
     for n in range(GOOD):
-        captioned(folder / f"g{n:02}.png", f"zork number {n}, thing {n}", (72, 100) if n % 2 else (100, 72), seed=n)
+        captioned(
+            folder / f"g{n:02}.png", f"zork number {n}, thing {n}", (72, 100) if n % 2 else (100, 72), seed=n
+        )
     assert look(folder) == []
     return folder
 
@@ -56,7 +58,9 @@ def caption(name: str, content: bytes) -> Callable[[Path], None]:
     return make
 
 
-def picture(name: str, size: tuple[int, int] = (96, 96), mode: str = "RGB", **save: object) -> Callable[[Path], None]:
+def picture(
+    name: str, size: tuple[int, int] = (96, 96), mode: str = "RGB", **save: object
+) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         draw(folder / name, size, 77, mode, **save)
         (folder / name).with_suffix(".txt").write_text("zork, one of its kind", encoding="utf-8")

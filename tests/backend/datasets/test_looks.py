@@ -66,7 +66,14 @@ def test_a_crop_is_shown_alone_and_memory_is_bounded(folder: Path) -> None:
 
 def test_what_cannot_be_shown_says_why(folder: Path) -> None:
     data = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + data + struct.pack(">I", zlib.crc32(data)) + struct.pack(">I", 99) + b"IDAT"
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + data
+        + struct.pack(">I", zlib.crc32(data))
+        + struct.pack(">I", 99)
+        + b"IDAT"
+    )
     whole = draw(folder / "whole.jpg", (300, 300)).read_bytes()
     for name, content, why in [
         ("bomb.png", bomb, "can be trusted"),
@@ -154,7 +161,12 @@ def test_the_models_own_tokenizers_count_if_they_are_there(tmp_path: Path) -> No
     model = tmp_path / "model"
     (model / "tokenizer").mkdir(parents=True)
     (model / "tokenizer_2").mkdir()
-    vocabulary = {letter: n for n, letter in enumerate("act")} | {"t</w>": 3, "a</w>": 4, "ca": 5, "cat</w>": 6}
+    vocabulary = {letter: n for n, letter in enumerate("act")} | {
+        "t</w>": 3,
+        "a</w>": 4,
+        "ca": 5,
+        "cat</w>": 6,
+    }
     (model / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     (model / "tokenizer" / "merges.txt").write_text("#version: 0.2\nc a\nca t</w>\n", encoding="utf-8")
     words = Tokenizer(models.WordLevel({"a": 0, "CAT": 1, "?": 2}, unk_token="?"))
@@ -173,6 +185,11 @@ def test_nothing_here_loads_torch_or_textual() -> None:
         "print([n for n in ('torch', 'textual', 'PIL', 'numpy', 'tokenizers', 'yaml') if n in sys.modules])"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True, env=os.environ
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+        env=os.environ,
     )
     assert answer.stdout.strip() == "[]"

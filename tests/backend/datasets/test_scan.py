@@ -50,9 +50,7 @@ def test_the_first_batch_is_a_screenful_and_a_scan_can_be_cancelled(folder: Path
     assert [batch.done for batch in cut] == [False]
 
 
-def test_the_index_spares_reading_and_notices_changes(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_index_spares_reading_and_notices_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(5):
         captioned(folder / f"{n}.png", f"text {n}", seed=n)
     set_marks(folder / "3.png", Marks(crop=Box(0, 0, 8, 8)))
@@ -164,7 +162,14 @@ def test_one_picture_is_read_anew(folder: Path) -> None:
 def png_header(width: int, height: int) -> bytes:
     data = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + data
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 99) + b"IDAT"
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 99)
+        + b"IDAT"
+    )
 
 
 def test_bombs_and_rubbish_are_refused_without_decoding(folder: Path) -> None:

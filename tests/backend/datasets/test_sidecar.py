@@ -40,7 +40,9 @@ def test_what_a_newer_minor_version_wrote_is_kept(folder: Path) -> None:
     assert data == {"version": 1, "by": "x", "pictures": {"a.png": {"note": 1}}}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"pictures": 3}', '{"version": "x", "pictures": {}}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"pictures": 3}', '{"version": "x", "pictures": {}}', "[" * 100_000]
+)
 def test_damage_is_said_and_set_aside_when_something_is_written(folder: Path, text: str) -> None:
     (folder / SIDECAR).write_text(text, encoding="utf-8")
     with pytest.raises(SidecarError, match="mend or delete it"):

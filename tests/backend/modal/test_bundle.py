@@ -246,6 +246,31 @@ def test_a_manifest_without_absolute_paths_travels_as_it_is(tmp_path: Path) -> N
     assert [file.source for file in root.files if file.path == "d/m.json"] == [manifest]
 
 
+def test_crops_and_exclusions_travel(tmp_path: Path, both: Both) -> None:
+    from backend.datasets.sidecar import SIDECAR, Box, Marks, marks_of, set_marks
+
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    for index, name in enumerate(("a.png", "b.png", "sub/c.png")):
+        picture(data / name, index, "a cat")
+    picture(elsewhere / "d.png", 9)
+    picture(elsewhere / "e.png", 10)
+    first = make_bundle(loaded(tmp_path, [{"folder_path": str(data)}]))
+    set_marks(data / "a.png", Marks(excluded=True))
+    set_marks(data / "sub" / "c.png", Marks(crop=Box(0, 0, 16, 16)))
+    set_marks(elsewhere / "e.png", Marks(excluded=True))
+    (tmp_path / "list.json").write_text(
+        json.dumps({"elsewhere/d.png": "x", "elsewhere/e.png": "y"}), encoding="utf-8"
+    )
+    config = loaded(tmp_path, [{"folder_path": str(data)}, {"folder_path": str(tmp_path / "list.json")}])
+    here, there, bundle = both(config)
+    assert here == there
+    assert [name for name, *_ in there.trained] == ["b.png", "c.png", "d.png"]
+    assert sum(path.endswith(SIDECAR) for path in paths(bundle)) == 3
+    (crop,) = [path for path in (tmp_path / "mnt").rglob("c.png")]
+    assert marks_of(crop).crop == Box(0, 0, 16, 16)
+    assert {root.hash for root in first.roots}.isdisjoint(root.hash for root in bundle.roots)
+
+
 def test_a_linked_folder_is_entered_neither_here_nor_there(tmp_path: Path, both: Both) -> None:
     data = tmp_path / "foxes"
     picture(data / "a.png", 1, "a")
