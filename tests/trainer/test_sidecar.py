@@ -134,9 +134,9 @@ def test_the_crop_that_is_drawn_is_the_tensor_that_is_trained(
         # And to the pixel: the cut, scaled by itself, is what is trained.
         left, top, width, height = crop or Box(0, 0, *size)
         scaled = Image.open(path)
-        upright = scaled if orientation == 1 else scaled.transpose(
-            {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}[orientation]
-        )  # fmt: skip
+        turns = {3: "ROTATE_180", 6: "ROTATE_270", 8: "ROTATE_90"}
+        turn = turns.get(orientation)
+        upright = scaled.transpose(Image.Transpose[turn]) if turn else scaled
         cut = upright.crop((left, top, left + width, top + height))
         covering = (round(width * frame.scale), round(height * frame.scale))
         covering = (max(covering[0], frame.bucket.width), max(covering[1], frame.bucket.height))

@@ -63,7 +63,8 @@ def test_a_newer_version_is_never_overwritten(folder: Path) -> None:
 @pytest.mark.parametrize(
     "entry",
     [3, {"excluded": 1}, {"crop": [1, 2, 3, 4]}, {"crop": {"left": -1, "top": 0, "width": 1, "height": 1}},
-     {"crop": {"left": 0, "top": 0, "width": 0, "height": 1}}, {"crop": {"left": True, "top": 0, "width": 1, "height": 1}}],
+     {"crop": {"left": 0, "top": 0, "width": 0, "height": 1}},
+     {"crop": {"left": True, "top": 0, "width": 1, "height": 1}}],
 )  # fmt: skip
 def test_an_entry_without_sense_spoils_no_other(folder: Path, entry: object) -> None:
     data = {"version": 1, "pictures": {"bad.png": entry, "good.png": {"excluded": True}}}

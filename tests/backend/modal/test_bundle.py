@@ -266,7 +266,7 @@ def test_crops_and_exclusions_travel(tmp_path: Path, both: Both) -> None:
     assert here == there
     assert [name for name, *_ in there.trained] == ["b.png", "c.png", "d.png"]
     assert sum(path.endswith(SIDECAR) for path in paths(bundle)) == 3
-    (crop,) = [path for path in (tmp_path / "mnt").rglob("c.png")]
+    (crop,) = list((tmp_path / "mnt").rglob("c.png"))
     assert marks_of(crop).crop == Box(0, 0, 16, 16)
     assert {root.hash for root in first.roots}.isdisjoint(root.hash for root in bundle.roots)
 
