@@ -101,7 +101,7 @@ def lint_all(folder: Path) -> float:
 
 
 def page(folder: Path) -> float:
-    """What a page of rows needs besides drawing: buckets at three resolutions, tokens, thumbnails in memory."""
+    """What a page of rows needs besides drawing: buckets, tokens, thumbnails in memory."""
     from backend.datasets.bucketing import frames
     from backend.datasets.index import Index
     from backend.datasets.thumbnails import Thumbnails

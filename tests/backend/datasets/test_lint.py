@@ -175,8 +175,9 @@ def test_excluded_pictures_are_left_alone_and_a_crop_counts(good: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rule", "left"),
-    [("caption-missing", "caption-empty"), ("caption-orphan", None), ("caption-not-utf8", None), ("caption-bom", None),
-     ("trigger-missing", None), ("picture-extension", None), ("crop-outside", None), ("duplicate-exact", None)],
+    [("caption-missing", "caption-empty"), ("caption-orphan", None), ("caption-not-utf8", None),
+     ("caption-bom", None), ("trigger-missing", None), ("picture-extension", None), ("crop-outside", None),
+     ("duplicate-exact", None)],
 )  # fmt: skip
 def test_what_has_a_fix_is_mended(good: Path, rule: str, left: str | None) -> None:
     FAULTS[rule][0](good)
