@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from textual.pilot import Pilot
+from typing import TYPE_CHECKING, Any
 
 from backend.datasets.library import Library
 from tests.tui.fakes import make_app, screen_text, settled, until, write_picture
 from tui.app import FluxLoraApp
 from tui.screens.dataset_browser import DatasetBrowserScreen
 from tui.screens.datasets import DatasetsScreen
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
 
 CAPTIONS = {
     "ape.png": "[trigger], an ape, tree",

@@ -223,7 +223,9 @@ async def test_tags_filter_rename_and_remove(tmp_path: Path, folder: Path) -> No
         await until(lambda: "2 captions would change" in screen_text(app))
         await pilot.press("enter")
         await until(lambda: (folder / "dog.txt").read_text() == "sks, a dog, ice")
-        await until(lambda: app.screen is screen and pane._tags[0] != ("snow", 2) and ("ice", 2) in pane._tags)
+        await until(
+            lambda: app.screen is screen and pane._tags[0] != ("snow", 2) and ("ice", 2) in pane._tags
+        )
         pane.highlighted = pane._tags.index(("ice", 2))
         await pilot.press("delete")
         await until(lambda: isinstance(app.screen, BulkScreen) and "2 captions would" in screen_text(app))

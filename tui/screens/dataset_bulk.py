@@ -238,7 +238,8 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Another edit."""
-        kind = _KINDS[event.option_index]
+        at = event.option_list.highlighted  # an older message must not take back a newer choice
+        kind = _KINDS[at] if at is not None else self._kind
         if kind is not self._kind:
             self._set_kind(kind)
 
@@ -274,7 +275,7 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
         self.query_one("#summary", Static).update(summary)
         lines: list[Content] = []
         for change in changes[:_SHOWN]:
-            lines.append(Content.styled(clip(self._name(change.path), 100), "bold"))
+            lines.append(Content.styled(clip(self._relative(change.path), 100), "bold"))
             before, after = _around(change.before or "", change.after)
             if change.before is not None:
                 lines.append(Content.assemble(("- ", "$text-error"), (one_line(before), "$text-error")))
@@ -286,7 +287,7 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
         self.query_one("#changes", Static).update(Content("\n").join(lines))
         self.query_one("#preview").scroll_home(animate=False)
 
-    def _name(self, path: Path) -> str:
+    def _relative(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix() if path.is_relative_to(self._folder) else path.name
 
     # Keys
