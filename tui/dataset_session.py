@@ -122,6 +122,7 @@ class DatasetSession:
             self.places.trash(),
         )
         self._worst: dict[str, str] = {}
+        self._by_file: dict[str, list[Problem]] = {}
 
     # Pictures
 
@@ -240,9 +241,15 @@ class DatasetSession:
         """Have these problems, worst first."""
         self.problems = list(problems)
         worst: dict[str, str] = {}
+        self._by_file = {}
         for problem in self.problems:
             worst.setdefault(problem.file, str(problem.severity))
+            self._by_file.setdefault(problem.file, []).append(problem)
         self._worst = worst
+
+    def problems_of(self, name: str) -> list[Problem]:
+        """The problems of one file, worst first."""
+        return self._by_file.get(name, [])
 
     # Captions
 

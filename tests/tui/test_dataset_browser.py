@@ -420,13 +420,13 @@ async def test_a_folder_that_is_deleted_while_open_loses_nothing(tmp_path: Path,
         screen = await open_browser(pilot)
         await pilot.press("enter", *"mine ")
         away = folder.with_name("away")
-        folder.rename(away)
+        folder.rename(away)  # noqa: ASYNC240
         await until(lambda: "is gone" in said(app))
         await pilot.press("ctrl+s")
         await until(lambda: "not saved" in said(app))
-        assert not folder.exists()
+        assert not folder.exists()  # noqa: ASYNC240
         assert screen.query_one(CaptionEditor).text.startswith("mine")
-        away.rename(folder)
+        away.rename(folder)  # noqa: ASYNC240
         await until(lambda: screen._feed is not None and not screen._feed.gone)
         await until(lambda: "animals · 5 pictures" in screen_text(app))
         await pilot.press("ctrl+s")

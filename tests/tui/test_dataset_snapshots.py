@@ -50,7 +50,7 @@ def test_library_empty(snap_compare, tmp_path: Path, size) -> None:
     shoot(snap_compare, make_app(root=tmp_path), size, prepare)
 
 
-def test_library(snap_compare, tmp_path: Path, monkeypatch, size) -> None:
+def test_library(snap_compare, tmp_path: Path, size) -> None:
     for name in ("animals", "[b]plants[/b]"):
         make_dataset(tmp_path / name)
     app = library_app(tmp_path, tmp_path / "animals", tmp_path / "[b]plants[/b]")
@@ -133,9 +133,8 @@ def test_crop(snap_compare, app, size) -> None:
         await until(lambda: screen_text(pilot.app).count(EDGE) > 200)
         await pilot.press("a")
         picture = pilot.app.screen.query_one("HalfCellPicture")
-        await pilot.app.screen.workers.wait_for_complete(
-            [w for w in pilot.app.workers if w.node is picture]
-        )
+        await until(lambda: not any(w.node is picture and w.is_running for w in pilot.app.workers))
+        await pilot.pause()
         await pilot.pause()
 
     shoot(snap_compare, app, size, prepare)

@@ -282,7 +282,7 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
     def _show_picture(self) -> None:
         """Bring the right side to the picture under the cursor."""
         item, session = self.item, self.session
-        problems = [p for p in session.problems if item is not None and p.file == item.name]
+        problems = session.problems_of(item.name) if item is not None else []
         cut = cut_of(item, session.training.resolutions, self._resolution) if item is not None else None
         self.query_one(PicturePreview).show_item(item, cut, problems)
         name = item.name if item is not None else None

@@ -233,7 +233,9 @@ class PictureGrid(PictureView):
         at = line - (tiles.tile_height - 1 - len(strips)) // 2
         if not 0 <= at < len(strips):
             return Strip([bar, Segment(" " * (width + 1), base)])
-        picture = strips[at].apply_style(base)
+        picture = strips[at]
+        if at == len(strips) - 1:  # its lower half may be open
+            picture = picture.apply_style(base)
         left = (width - picture.cell_length) // 2
         return Strip.join(
             [
