@@ -15,6 +15,7 @@ from backend.datasets.tokens import TokenCounter
 from backend.datasets.watch import watch
 
 if TYPE_CHECKING:
+    from backend.datasets.problems import Problem
     from backend.datasets.scan import Batch, Item
     from tui.dataset_session import DatasetSession
 
@@ -158,7 +159,7 @@ class DatasetFeed:
             first = not session.items
             items: list[Item] = []
             orphans: list[Path] = []
-            problems = []
+            problems: list[Problem] = []
             told = loop.time()
             failure: Exception | None = None
             while (batch := await arrived.get()) is not None:
