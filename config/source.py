@@ -69,6 +69,15 @@ def parse_scalar(text: str) -> Any:
         raise ValueError(f"{text!r} is not a YAML value") from error
 
 
+def is_unquoted_text(value: str) -> bool:
+    """Whether a scalar without quotes is text, not a number, truth value, date or null."""
+    resolvers = _Loader.yaml_implicit_resolvers
+    for _, pattern in (*resolvers.get(value[:1], ()), *resolvers.get(None, ())):
+        if pattern.match(value):
+            return False
+    return True
+
+
 def decode(raw: bytes) -> tuple[str, list[Problem]]:
     """Bytes of a config file as text; a byte-order mark is dropped."""
     try:
