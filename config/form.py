@@ -20,6 +20,7 @@ from config.editing import set_value as _set_value
 from config.help import FieldHelp, all_fields, bounds_of, kinds_of
 from config.problems import Problem
 from config.schema import ProcessConfig
+from config.schema.base import DTYPES
 from config.source import parse_scalar
 from config.walk import names_of, section_of
 
@@ -283,6 +284,7 @@ def filter_fields(found: Iterable[Group], query: str) -> tuple[Field, ...]:
 
 def _score(wanted: str, field: Field) -> float | None:
     key, names = field.key.lower(), [field.label.lower(), *(a.lower() for a in field.help.aliases)]
+    names.append(field.help.key.rpartition(".")[2])
     if wanted in names:
         return 0
     if any(name.startswith(wanted) for name in names):
@@ -314,7 +316,7 @@ def step(field: Field, direction: int, *, big: bool = False) -> Any:
     if field.kind == "bool":
         return not bool(value)
     if field.kind == "enum":
-        current = str(value).lower() if value is not None else ""
+        current = str(_dtype_name(value)).lower() if value is not None else ""
         at = field.choices.index(current) if current in field.choices else -1 if direction > 0 else 0
         chosen = field.choices[(at + direction) % len(field.choices)]
         return {"true": True, "false": False}.get(chosen, chosen)
@@ -349,6 +351,8 @@ def _moved(field: Field, value: float, sign: int, times: int) -> float:
         if sign < 0 and value in (100, 1000):
             size = 10 if value == 100 else 50
         return value + sign * size * times
+    if name == "ema_decay" and 0.5 <= value < 1:  # 0.9, 0.95, 0.98, 0.99, 0.995, ...
+        return round(1 - _one_two_five(1 - value, -sign), 9)
     if field.kind == "number" and field.maximum is not None and field.maximum <= 1:
         size = 0.05 if value < 0.9 or times > 1 else 0.01
         return round(value + sign * size * (2 if times > 1 else 1), 6)
@@ -430,9 +434,11 @@ def parse_value(field: Field, typed: str) -> Any:
 
 def _valid_choice(field: Field, text: str) -> bool:
     """Whether a spelling that is not in the list is understood all the same, such as ``bf16``."""
-    from config.schema import base
+    return _dtype_name(text) in field.choices
 
-    return base._dtype(text) in field.choices
+
+def _dtype_name(value: Any) -> Any:
+    return DTYPES.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
 def _yaml(field: Field, text: str) -> Any:
