@@ -106,10 +106,7 @@ def path_under(text: str, line: int, column: int) -> Path:
     if not rest.strip() or rest.startswith("#"):
         return ()
     begin = len(found["indent"]) + len(found["dashes"])
-    above = _parents(rows, line, begin)
-    path = above
-    if found["dashes"]:
-        path = _parents(rows, line, begin, with_own_dash=True)
+    path = _parents(rows, line, begin)
     key = _KEY.match(rest)
     if key is None:
         return path
@@ -173,37 +170,34 @@ def _without_comment(row: str) -> str:
     return row
 
 
-def _parents(rows: list[str], line: int, column: int, *, with_own_dash: bool = False) -> Path:
+def _parents(rows: list[str], line: int, column: int) -> Path:
     """The section in which something at ``column`` of a line stands, found by walking up."""
     steps: list[str | int] = []
-    row = rows[line]
-    found = _ROW.match(row.rstrip("\r"))
-    limit = column
-    if found is not None and found["dashes"]:
-        dash = len(found["indent"])
-        if column > dash:
-            steps.append(_items_above(rows, line, dash))
-            limit = dash + 1  # a list may stand at its key's own column
-    index = line - 1
-    while index >= 0 and limit > 0:
+    limit, list_at = column, -1  # something to the left of limit is looked for; a list's dashes at list_at
+    own = _ROW.match(rows[line].rstrip("\r"))
+    if own is not None and own["dashes"] and column > len(own["indent"]):
+        list_at = len(own["indent"])
+        steps.append(_items_above(rows, line, list_at))
+        limit = list_at + 1  # a list may stand at its key's own column
+    for index in range(line - 1, -1, -1):
+        if limit <= 0:
+            break
         row = rows[index].rstrip("\r").removeprefix("\ufeff" if index == 0 else "")
-        if row.strip() and not row.lstrip().startswith("#"):
-            found = _ROW.match(row)
-            assert found is not None
-            indent, dashes = len(found["indent"]), len(found["dashes"])
-            begin = indent + dashes
-            key = _KEY.match(found["rest"])
-            in_list = bool(steps) and isinstance(steps[0], int)
-            if key is not None and begin < limit and not (in_list and dashes and indent >= limit - 1):
-                steps.insert(0, key["name"].strip())
-                limit = begin
-                if dashes:
-                    steps.insert(0, _items_above(rows, index, indent))
-                    limit = indent + 1
-            elif dashes and indent < limit <= begin:
-                steps.insert(0, _items_above(rows, index, indent))
-                limit = indent + 1
-        index -= 1
+        if not row.strip() or row.lstrip().startswith("#"):
+            continue
+        found = _ROW.match(row)
+        assert found is not None
+        indent, dashes = len(found["indent"]), len(found["dashes"])
+        begin = indent + dashes
+        if dashes and indent == list_at:
+            continue  # another item of the same list
+        key = _KEY.match(found["rest"])
+        if key is not None and begin < limit:
+            steps.insert(0, key["name"].strip())
+            limit, list_at = begin, -1
+        if dashes and indent < limit <= begin:
+            steps.insert(0, _items_above(rows, index, indent))
+            limit, list_at = indent + 1, indent
     return tuple(steps)
 
 
