@@ -170,7 +170,9 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="one JSON document")
     _add_set(check)
 
-    estimate = command("estimate", "say what a run will take: time, memory and dollars by GPU", _ESTIMATE_JSON)
+    estimate = command(
+        "estimate", "say what a run will take: time, memory and dollars by GPU", _ESTIMATE_JSON
+    )
     estimate.add_argument("config", metavar="CONFIG", help="YAML or JSON file in ai-toolkit's format")
     estimate.add_argument("--gpu", metavar="GPU,...", help="only these GPUs of Modal's (default: all)")
     estimate.add_argument("--json", action="store_true", help="one JSON document")
