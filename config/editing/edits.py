@@ -293,7 +293,16 @@ def _assign(text: str, path: Path, value: Any, is_json: bool) -> str:
         return text
     if node.kind == "sequence" and isinstance(value, list) and value and node.items:
         return _assign_list(text, path, tree.value(path), value, is_json)
+    if node.is_null and _has_lines(value):
+        return apply(text, _fill(tree, path, node, value, is_json))
     return apply(text, _replacement(tree, path, node, value, is_json))
+
+
+def _has_lines(value: Any) -> bool:
+    """Whether a new value is written on lines of its own: sections, and lists of texts or sections."""
+    return bool(value) and (
+        isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, str | dict) for v in value))
+    )
 
 
 def _assign_list(text: str, path: Path, old: list[Any], new: list[Any], is_json: bool) -> str:

@@ -234,7 +234,9 @@ def _parse(text: str, is_json: bool) -> Tree:
         what = " ".join((error.problem or str(error)).split())
         if mark is None:
             raise TreeError(f"is not valid YAML: {what}") from None
-        raise TreeError(f"line {mark.line + 1} is not valid YAML: {what}", mark.line, mark.column) from None
+        raise TreeError(
+            f"is not valid YAML in line {mark.line + 1}: {what}", mark.line, mark.column
+        ) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise TreeError(f"is not valid YAML: {' '.join(str(error).split())}") from None
     finally:
@@ -271,7 +273,7 @@ class _Builder:
             target = self.anchors.get(event.anchor)
             if target is None:
                 line = event.start_mark.line
-                raise TreeError(f"line {line + 1} uses *{event.anchor}, which is not defined", line, 0)
+                raise TreeError(f"uses *{event.anchor} in line {line + 1}, which is not defined", line, 0)
             return Node("alias", start, end, start, anchor=event.anchor, target=target)
         inner = start
         if event.anchor or event.tag:
