@@ -17,6 +17,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import OptionList, Static, TextArea
+from textual.worker import Worker, WorkerState
 
 from tui.config_file import ConfigFile
 from tui.config_text import LARGE, Findings, fixes, is_json, keys_of, look, reckon, warm_up
@@ -174,6 +175,10 @@ class ConfigEditorScreen(MainScreen):
         self.set_class(narrow, "-narrow")
         wanted = self._estimate_wanted
         self.set_class(not narrow if wanted is None else wanted, "-estimate")
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A worker that failed says so: nothing that was asked for ends in silence."""
+        report_failure(self, event)
 
     # -- opening, drafts, the disk --------------------------------------------------------------------
 
@@ -574,10 +579,11 @@ class ConfigEditorScreen(MainScreen):
         elif event.what == "reset":
             self._edit(reset(field.key))
         elif event.what == "step":
-            self._edit(stepped(field.key, event.direction, big=event.big))
+            if field.kind in ("number", "integer", "bool", "enum"):
+                self._edit(stepped(field.key, event.direction, big=event.big))
         elif field.kind == "texts":
             self._edit_list(field)
-        elif field.kind in ("bool", "enum") and not field.help.unit and field.kind == "bool":
+        elif field.kind == "bool":
             self._edit(stepped(field.key, 1))
         else:
             self.form.type_value(field)
@@ -873,6 +879,13 @@ class ConfigEditorScreen(MainScreen):
         if self.dirty and not await self._save():
             return
         await review_and_launch(self.flux, self._path)
+
+
+def report_failure(screen: MainScreen, event: Worker.StateChanged) -> None:
+    """Say why a worker failed; what it does is no fault of the user's."""
+    if event.state is WorkerState.ERROR:
+        error = event.worker.error
+        screen.post_message(OperationFailed("That did not work", f"{type(error).__name__}: {error}"))
 
 
 def open_outside(screen: MainScreen, path: Path) -> bool:

@@ -256,7 +256,7 @@ class LaunchScreen(ModalScreen["LaunchPlan | None"], inherit_bindings=False):
         return (pressed.id if pressed is not None else None) or "new"
 
     @property
-    def _modal(self) -> ModalChoice:
+    def _typed_choice(self) -> ModalChoice:
         return replace(
             self._choice,
             gpus=self.query_one("#gpus", Input).value,
@@ -265,7 +265,7 @@ class LaunchScreen(ModalScreen["LaunchPlan | None"], inherit_bindings=False):
 
     @work(exclusive=True, group="reckon", exit_on_error=False)
     async def _reckon(self) -> None:
-        self._words = words = await asyncio.to_thread(cost_words, self._modal)
+        self._words = words = await asyncio.to_thread(cost_words, self._typed_choice)
         count = len(self._review.sweep.runs) if self._review.sweep is not None else 1
         lines = [
             Content.styled(one_line(text), style)
@@ -308,7 +308,7 @@ class LaunchScreen(ModalScreen["LaunchPlan | None"], inherit_bindings=False):
             if self._words.problem:
                 self._say(self._words.problem)
                 return
-            changes += overrides(self._modal, self._choice)
+            changes += overrides(self._typed_choice, self._choice)
         if how == "new":
             name = self.query_one("#name", Input).value.strip()
             if not name or name in self._taken:

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import OptionList, Static
+from textual.worker import Worker
 
 from tui.messages import OperationFailed, RunsChanged
 from tui.screens.base import MainScreen
@@ -137,6 +138,12 @@ class ConfigsScreen(MainScreen):
             self.table.focus()
         self._say_about()
         self.refresh_bindings()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A worker that failed says so."""
+        from tui.screens.config_editor import report_failure
+
+        report_failure(self, event)
 
     @on(OptionList.OptionHighlighted)
     def _moved(self, event: OptionList.OptionHighlighted) -> None:
