@@ -104,7 +104,11 @@ def _keys(data: dict[str, Any], model: type[BaseModel], shown: str) -> Iterator[
     names = names_of(model)
     for key, value in data.items():
         name = names.get(key)
-        usual = {"rank": "linear", "alpha": "linear_alpha"}.get(name or key, name or key) if shown == "network" else name or key
+        usual = (
+            {"rank": "linear", "alpha": "linear_alpha"}.get(name or key, name or key)
+            if shown == "network"
+            else name or key
+        )
         below = f"{shown}.{usual}" if shown else usual
         if name is None:
             yield below, (value, False)
@@ -147,7 +151,9 @@ def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
 
                 if isinstance(error, ValidationError):
                     others = {
-                        str(d["loc"][0]): _filler(d) for d in error.errors() if d["type"] == "missing" and d["loc"]
+                        str(d["loc"][0]): _filler(d)
+                        for d in error.errors()
+                        if d["type"] == "missing" and d["loc"]
                     }
                     valid = model.model_validate({**others, **data})
                 else:
@@ -263,7 +269,9 @@ def merge(base: str, mine: str, theirs: str) -> Merged:
     at = [0, 0, 0]
     anchors = [i for i in range(len(lines[0])) if i in stays[0] and i in stays[1]]
     for anchor in [*anchors, None]:
-        ends = [len(side) for side in lines] if anchor is None else [anchor, stays[0][anchor], stays[1][anchor]]
+        ends = (
+            [len(side) for side in lines] if anchor is None else [anchor, stays[0][anchor], stays[1][anchor]]
+        )
         piece = [lines[i][at[i] : ends[i]] for i in range(3)]
         if piece[1] == piece[2] or piece[2] == piece[0]:
             out += piece[1]

@@ -29,7 +29,10 @@ _AROUND: Mapping[Path, Mapping[str, str]] = {
         "config": "Name and training process.",
         "meta": "Written into the LoRA file's metadata.",
     },
-    ("config",): {"name": "Name of the run and prefix of its files.", "process": "List of one training process."},
+    ("config",): {
+        "name": "Name of the run and prefix of its files.",
+        "process": "List of one training process.",
+    },
 }
 
 
@@ -264,7 +267,9 @@ def _context(text: str, line: int, column: int) -> _Context | None:
         if rest.strip() and typed != rest.strip().lstrip("\"'"):
             return None
         if found["dashes"] and section and _is_list_of_values(section[:-1]):
-            return _Context(section[:-2], str(section[-2]), typed, rest[:1] in "\"'" and bool(rest), frozenset(), False)
+            return _Context(
+                section[:-2], str(section[-2]), typed, rest[:1] in "\"'" and bool(rest), frozenset(), False
+            )
         return _Context(section, None, typed, False, _siblings(rows, line, begin), False)
     if key is None:
         return None
@@ -277,10 +282,25 @@ def _context(text: str, line: int, column: int) -> _Context | None:
     if open_map:
         last = re.split(r"[{,]", value)[-1]
         if ":" not in last:
-            inside = brackets[:-1] if brackets and re.search(r"[{,]\s*[\w]*$", value) and value.rstrip().endswith(tuple(map(str, brackets[-1:]))) else brackets
+            inside = (
+                brackets[:-1]
+                if brackets
+                and re.search(r"[{,]\s*[\w]*$", value)
+                and value.rstrip().endswith(tuple(map(str, brackets[-1:])))
+                else brackets
+            )
             names = re.findall(r"[{,]\s*[\"']?([\w]+)[\"']?\s*:", value)
-            return _Context((*path, *[b for b in inside if isinstance(b, str) and b not in names]), None, typed, quoted, frozenset(names), True)
-        return _Context((*path, *brackets[:-1]), str(brackets[-1]) if brackets else None, typed, quoted, frozenset(), True)
+            return _Context(
+                (*path, *[b for b in inside if isinstance(b, str) and b not in names]),
+                None,
+                typed,
+                quoted,
+                frozenset(names),
+                True,
+            )
+        return _Context(
+            (*path, *brackets[:-1]), str(brackets[-1]) if brackets else None, typed, quoted, frozenset(), True
+        )
     if not value.startswith((" ", "\t")) and value:
         return None
     inner = value.strip().lstrip("[").lstrip()
@@ -398,7 +418,11 @@ def _keys(context: _Context, has_colon: bool) -> Iterator[Candidate]:
         if name in taken:
             continue
         help_ = all_fields()[_schema_key(section[3:], name)]
-        key = {"rank": "linear", "alpha": "linear_alpha"}.get(name, name) if section[-1:] == ("network",) else name
+        key = (
+            {"rank": "linear", "alpha": "linear_alpha"}.get(name, name)
+            if section[-1:] == ("network",)
+            else name
+        )
         inner, is_list = section_of(info.annotation)
         ending = ":" if inner is not None and not context.flow else ": "
         yield Candidate(key, key if has_colon else key + ending, help_.description, _detail(help_))

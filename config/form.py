@@ -215,7 +215,11 @@ def _fields(
 
 def _usual(model: type[BaseModel], name: str) -> str:
     """The spelling in which a new key is written: ai-toolkit's, where it has another one."""
-    return {"rank": "linear", "alpha": "linear_alpha"}.get(name, name) if model.__name__ == "NetworkConfig" else name
+    return (
+        {"rank": "linear", "alpha": "linear_alpha"}.get(name, name)
+        if model.__name__ == "NetworkConfig"
+        else name
+    )
 
 
 def _schema_key(shown: str, name: str) -> str:
@@ -403,7 +407,16 @@ def parse_value(field: Field, typed: str) -> Any:
     if field.kind in ("text", "path"):
         return text
     if field.kind == "bool":
-        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
         if text.lower() not in words:
             raise ValueError(f"{field.label} must be true or false")
         return words[text.lower()]
@@ -424,7 +437,10 @@ def parse_value(field: Field, typed: str) -> Any:
             return [str(item) for item in listed] if isinstance(listed, list) else [text]
         return [line.strip() for line in typed.splitlines() if line.strip()]
     if field.kind == "numbers":
-        parsed = _yaml(field, text if text.startswith("[") else f"[{text.replace(' ', ',') if ',' not in text else text}]")
+        parsed = _yaml(
+            field,
+            text if text.startswith("[") else f"[{text.replace(' ', ',') if ',' not in text else text}]",
+        )
         numbers = parsed if isinstance(parsed, list) else [parsed]
         if not numbers or not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
             raise ValueError(f"{field.label} must be numbers, separated by commas")
@@ -459,17 +475,14 @@ def _number(field: Field, text: str) -> int | float:
         raise ValueError(f"{field.label} must be a whole number")
     range_ = field.help.range or ""
     low, high = field.minimum, field.maximum
-    if (
-        (low is not None and (value < low or (value == low and "more than" in range_)))
-        or (high is not None and (value > high or (value == high and "less than" in range_)))
+    if (low is not None and (value < low or (value == low and "more than" in range_))) or (
+        high is not None and (value > high or (value == high and "less than" in range_))
     ):
         raise ValueError(f"{field.label} must be {range_}")
     return int(value) if field.kind == "integer" else value
 
 
-def edit(
-    text: str, field: Field, value: Any, *, is_json: bool = False, everywhere: bool = False
-) -> Edited:
+def edit(text: str, field: Field, value: Any, *, is_json: bool = False, everywhere: bool = False) -> Edited:
     """Set a field; see :func:`config.editing.set_value`, also for what it raises."""
     return _set_value(text, field.path, value, is_json=is_json, everywhere=everywhere)
 

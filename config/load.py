@@ -272,9 +272,7 @@ class _Check:
         if isinstance(config.get("name"), int | float) and not isinstance(config.get("name"), bool):
             config["name"] = str(config["name"])  # a name such as 2024 is a number to YAML
         if not config.get("name"):
-            self._add(
-                "error", "config.name", "is missing: give the run a name", ("config",), code="missing"
-            )
+            self._add("error", "config.name", "is missing: give the run a name", ("config",), code="missing")
         process = config.get("process")
         if isinstance(process, dict):
             self._add(

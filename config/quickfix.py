@@ -132,14 +132,14 @@ def _target(path: Path, problem: Problem) -> Path:
     return (*_from_key(meant), path[-1]) if meant else (*INSIDE, path[-1])
 
 
-def _move(
-    text: str, tree: Tree, path: Path, target: Path, is_json: bool
-) -> tuple[str, Callable[[], Edited]]:
+def _move(text: str, tree: Tree, path: Path, target: Path, is_json: bool) -> tuple[str, Callable[[], Edited]]:
     shown = _edits.shown(target)
     if tree.node(target) is not None:
         return f"Remove {path[-1]}: {shown} is there", lambda: _edits.remove(text, path, is_json=is_json)
     if target[:-1] == path[:-1]:
-        return f"Rename to {target[-1]}", lambda: _edits.rename_key(text, path, str(target[-1]), is_json=is_json)
+        return f"Rename to {target[-1]}", lambda: _edits.rename_key(
+            text, path, str(target[-1]), is_json=is_json
+        )
 
     def move() -> Edited:
         value = tree.value(path)
@@ -150,9 +150,7 @@ def _move(
     return f"Move to {shown}", move
 
 
-def _to_default(
-    text: str, path: Path, problem: Problem, is_json: bool
-) -> tuple[str, Callable[[], Edited]]:
+def _to_default(text: str, path: Path, problem: Problem, is_json: bool) -> tuple[str, Callable[[], Edited]]:
     key = ".".join("[]" if part.isdecimal() else part for part in problem.key.split(".")).replace(".[]", "[]")
     help_ = all_fields().get(key)
     default = help_.default_text if help_ is not None else ""
@@ -216,6 +214,3 @@ def _tab(text: str, line: int) -> list[Fix]:
     above = next((r for r in reversed(rows[:line]) if r.strip() and not r.lstrip().startswith("#")), "")
     indent = len(above) - len(above.lstrip(" ")) + (2 if above.rstrip().endswith(":") else 0)
     return [Fix("Indent with spaces", (Edit(start, start + len(blank), " " * indent),))]
-
-
-

@@ -20,7 +20,9 @@ SUFFIXES = (".yaml", ".yml", ".json", ".jsonc")
 _DEPTH = 3  # folders below the project's in which configs are looked for
 _MAX_BYTES = 8 << 20
 _BAD_IN_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
-_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))})
+_RESERVED = frozenset(
+    {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
+)
 
 
 class LibraryError(Exception):
@@ -163,7 +165,9 @@ class ConfigLibrary:
             write_json(place.with_name(place.name + ".from"), {"path": str(path.absolute())})
             shutil.move(path, place)
         except OSError as error:
-            raise LibraryError(f"{path.name} cannot be moved to the trash: {error.strerror or error}") from None
+            raise LibraryError(
+                f"{path.name} cannot be moved to the trash: {error.strerror or error}"
+            ) from None
         return place
 
     def restore(self, trashed: Path) -> Path:
@@ -290,5 +294,3 @@ def _get(value: Any, *path: str | int) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return value
-
-

@@ -55,7 +55,9 @@ def what_would_change_it_most(
         if then.fits or not base.fits:
             levers.append(_lever(key, to, then.seconds - base.seconds, then.dollars, base.dollars))
     levers += _other_gpus(now, base.gpu)
-    worth = [lever for lever in levers if abs(lever.seconds) >= base.seconds * _LEAST or lever.key == "modal.gpu"]
+    worth = [
+        lever for lever in levers if abs(lever.seconds) >= base.seconds * _LEAST or lever.key == "modal.gpu"
+    ]
     return sorted(worth, key=lambda lever: lever.dollars if lever.dollars is not None else lever.seconds)
 
 
@@ -79,7 +81,9 @@ def _other_gpus(now: Estimate, gpu: str) -> Iterator[Lever]:
     if base is None:
         return
     fitting = [one for one in now.gpus if one.fits and one.gpu != gpu]
-    cheaper = [one for one in fitting if one.dollars is not None and base.dollars and one.dollars < base.dollars]
+    cheaper = [
+        one for one in fitting if one.dollars is not None and base.dollars and one.dollars < base.dollars
+    ]
     faster = [one for one in fitting if one.seconds < base.seconds * 0.9]
     best = ([min(cheaper, key=lambda one: one.dollars or 0)] if cheaper else []) + (
         [min(faster, key=lambda one: one.seconds)] if faster else []
@@ -112,7 +116,11 @@ def _changes(config: RunConfig) -> Iterator[tuple[str, Any, RunConfig]]:
         yield "datasets.resolution", without, config.model_copy(update={"process": changed})
     if samples_drawn(process):
         yield "train.disable_sampling", True, _with(config, "train", disable_sampling=True)
-        yield "sample.sample_every", sample.sample_every * 2, _with(config, "sample", sample_every=sample.sample_every * 2)
+        yield (
+            "sample.sample_every",
+            sample.sample_every * 2,
+            _with(config, "sample", sample_every=sample.sample_every * 2),
+        )
         if sample.where != "async":
             yield "sample.where", "async", _with(config, "sample", where="async")
 

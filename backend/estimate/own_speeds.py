@@ -89,7 +89,9 @@ def _bench(file: Path) -> tuple[list[BenchResult], list[str]]:
         return [], [f"{file.name} is damaged and not used"] if file.is_file() else []
     if isinstance(data, dict):
         data = data.get("results", [])
-    found = [result for entry in data if (result := _result(entry)) is not None] if isinstance(data, list) else []
+    found = (
+        [result for entry in data if (result := _result(entry)) is not None] if isinstance(data, list) else []
+    )
     return found, []
 
 

@@ -99,7 +99,10 @@ def calibration(gpu: str, here: Speeds | None, *, recompute: bool) -> Calibratio
         if own:
             return Calibration(statistics.median(own), f"{len(own)} of your runs", True)
         ratios = [
-            (result.recompute == recompute, result.seconds / _bench_expected(result.resolution, result.batch, gpu, result.recompute))
+            (
+                result.recompute == recompute,
+                result.seconds / _bench_expected(result.resolution, result.batch, gpu, result.recompute),
+            )
             for result in here.bench
             if result.gpu == gpu and result.compute == "bf16"
         ]

@@ -101,9 +101,7 @@ def remove(text: str, path: Path, *, is_json: bool = False) -> Edited:
 reset = remove
 
 
-def add_item(
-    text: str, path: Path, value: Any, index: int | None = None, *, is_json: bool = False
-) -> Edited:
+def add_item(text: str, path: Path, value: Any, index: int | None = None, *, is_json: bool = False) -> Edited:
     """Put an item into the list at ``path``, before item ``index`` or at the end; a missing list is made.
 
     Raises:
@@ -182,7 +180,9 @@ def _checked(
     try:
         after = Tree.parse(new, is_json)
     except TreeError:
-        raise EditError(f"{shown(path)} cannot be changed here without touching what stands around it") from None
+        raise EditError(
+            f"{shown(path)} cannot be changed here without touching what stands around it"
+        ) from None
     if not same(after.data, expected):
         others = [other for other in _differences(after.data, expected) if other[: len(path)] != path]
         reached = same(after.value(path), value)

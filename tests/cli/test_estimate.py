@@ -35,7 +35,8 @@ def test_json_of_chosen_gpus(config: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [(["--gpu", "H1000"], "is no GPU of Modal's"), (["--set", "train.steps=0"], "at least 1")]
+    ("arguments", "words"),
+    [(["--gpu", "H1000"], "is no GPU of Modal's"), (["--set", "train.steps=0"], "at least 1")],
 )
 def test_wrong_input_is_said_in_a_sentence(
     config: str, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str

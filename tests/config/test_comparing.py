@@ -56,5 +56,7 @@ def test_a_merge_loses_nothing(base: str, mine: str, theirs: str) -> None:
     merged = merge(base, mine, theirs)
     for line in set((mine + theirs).split("\n")):
         # A line that one side added is in the merge.
-        added = max(mine.split("\n").count(line), theirs.split("\n").count(line)) > base.split("\n").count(line)
+        added = max(mine.split("\n").count(line), theirs.split("\n").count(line)) > base.split("\n").count(
+            line
+        )
         assert not added or line in merged.text.split("\n")

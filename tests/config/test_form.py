@@ -42,7 +42,9 @@ def test_changed_means_another_meaning_than_the_default() -> None:
 
 
 def test_problems_stand_at_their_fields() -> None:
-    found = groups(TEXT, problems=[Problem("error", "train.lr", "is bad"), Problem("warning", "network.rank", "hm")])
+    found = groups(
+        TEXT, problems=[Problem("error", "train.lr", "is bad"), Problem("warning", "network.rank", "hm")]
+    )
     said = {f.key: f.problem for g in found for f in g.fields if f.problem}
     assert said == {"train.lr": "is bad", "network.linear": "hm"}
 

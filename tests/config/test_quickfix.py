@@ -21,7 +21,14 @@ def problem_of(text: str, key: str, code: str):  # type: ignore[no-untyped-def]
     ("old", "new", "key", "code", "title", "after"),
     [
         ("lr: 1e-4", "learning_rate: 1e-4", "train.learning_rate", "misspelt", "Rename to lr", "lr: 1e-4"),
-        ("optimizer: adamw", "optimizer: adamq", "train.optimizer", "choice", "Change to adam", "optimizer: adam"),
+        (
+            "optimizer: adamw",
+            "optimizer: adamq",
+            "train.optimizer",
+            "choice",
+            "Change to adam",
+            "optimizer: adam",
+        ),
         ("batch_size: 1", "batch_size: 0", "train.batch_size", "bound", "Change to 1", "batch_size: 1"),
         (
             "batch_size: 1",
@@ -31,8 +38,22 @@ def problem_of(text: str, key: str, code: str):  # type: ignore[no-untyped-def]
             "Remove the earlier batch_size",
             "batch_size: 1",
         ),
-        ("lr: 1e-4", "lr: 1e-4\n        nonsense_key: 3", "train.nonsense_key", "unread", "Remove nonsense_key", "lr: 1e-4"),
-        ("folder_path: ./", "path: ./", "datasets.0.path", "misspelt", "Rename to folder_path", "folder_path: ./"),
+        (
+            "lr: 1e-4",
+            "lr: 1e-4\n        nonsense_key: 3",
+            "train.nonsense_key",
+            "unread",
+            "Remove nonsense_key",
+            "lr: 1e-4",
+        ),
+        (
+            "folder_path: ./",
+            "path: ./",
+            "datasets.0.path",
+            "misspelt",
+            "Rename to folder_path",
+            "folder_path: ./",
+        ),
     ],
 )
 def test_a_fix_restores_the_config(old: str, new: str, key: str, code: str, title: str, after: str) -> None:
@@ -43,11 +64,16 @@ def test_a_fix_restores_the_config(old: str, new: str, key: str, code: str, titl
 
 
 def test_a_misplaced_key_is_moved() -> None:
-    text = TEXT.replace("linear_alpha: 16", "linear_alpha: 16\n        steps: 3", 1).replace("        steps: 2000\n", "")
+    text = TEXT.replace("linear_alpha: 16", "linear_alpha: 16\n        steps: 3", 1).replace(
+        "        steps: 2000\n", ""
+    )
     fix = fixes_for(text, problem_of(text, "network.steps", "misplaced"))[0]
     assert fix.title == "Move to train.steps"
     done = apply(text, fix.edits)
-    assert [p.key for p in diagnose(FILE, done, files=False, env={})] == ["save.save_every", "sample.sample_every"]
+    assert [p.key for p in diagnose(FILE, done, files=False, env={})] == [
+        "save.save_every",
+        "sample.sample_every",
+    ]
     assert "steps: 3" in done[done.index("train:") :]
 
 
@@ -81,7 +107,9 @@ def test_everything_is_fixed_at_once() -> None:
 
 
 def test_what_is_underlined_is_the_key_or_the_value() -> None:
-    text = "\ufeff" + TEXT.replace("lr: 1e-4", "learning_rate: 1e-4").replace("optimizer: adamw", "optimizer: adamq")
+    text = "\ufeff" + TEXT.replace("lr: 1e-4", "learning_rate: 1e-4").replace(
+        "optimizer: adamw", "optimizer: adamq"
+    )
 
     def underlined(key: str, code: str) -> str:
         span = span_of(text, problem_of(text, key, code))

@@ -61,7 +61,11 @@ def test_names_are_files_names_and_differ() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("[]", "empty list"), ("[1e-4, 0.0001]", "twice"), (str([i / 1000 + 1e-3 for i in range(65)]), "65 runs")],
+    [
+        ("[]", "empty list"),
+        ("[1e-4, 0.0001]", "twice"),
+        (str([i / 1000 + 1e-3 for i in range(65)]), "65 runs"),
+    ],
 )
 def test_what_makes_no_sweep_is_refused(value: str, words: str) -> None:
     with pytest.raises(SweepError, match=words):

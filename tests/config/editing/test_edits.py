@@ -123,7 +123,11 @@ def test_json_stays_json() -> None:
     import json
 
     text = '{\n\t"config": {\n\t\t"name": "a",\n\t\t"n": [1, 2]\n\t}\n}\n'
-    for path, value in [(("config", "name"), 'q"\n'), (("config", "n"), [2]), (("config", "new"), {"x": [1.5]})]:
+    for path, value in [
+        (("config", "name"), 'q"\n'),
+        (("config", "n"), [2]),
+        (("config", "new"), {"x": [1.5]}),
+    ]:
         done = set_value(text, path, value, is_json=True).text
         data = json.loads(text)
         data["config"][path[1]] = value

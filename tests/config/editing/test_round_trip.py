@@ -26,9 +26,7 @@ REAL += [REAL[0].replace("\n", "\r\n"), "\ufeff" + REAL[1], REAL[2].replace("  #
 texts = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\r\x85\u2028\u2029\ufeff\x00"), max_size=24
 )
-numbers = st.one_of(
-    st.integers(-(10**6), 10**6), st.floats(allow_nan=False, allow_infinity=False, width=64)
-)
+numbers = st.one_of(st.integers(-(10**6), 10**6), st.floats(allow_nan=False, allow_infinity=False, width=64))
 
 
 def values(field: Field) -> st.SearchStrategy[Any]:
