@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, TypeAdapter
-
-from config.editing.edits import EditError, eol_of
+from config.editing.errors import EditError
+from config.editing.splices import eol_of
 from config.editing.tree import Tree, TreeError
 from config.help import default_of
 from config.schema import ProcessConfig
 from config.walk import names_of, section_of
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 _ABSENT = object()
 
@@ -126,49 +128,25 @@ def _keys(data: dict[str, Any], model: type[BaseModel], shown: str) -> Iterator[
             yield below, (real, bool(real == default_of(info)))
 
 
+# What stands for required keys while one key alone is read.
+_FILLERS: dict[str, Any] = {
+    "patience": 1,
+    "datasets": [{"folder_path": "x"}],
+    "model": {"name_or_path": "x"},
+}
+
+
 def checked(model: type[BaseModel], name: str, value: Any) -> Any:
     """A value as the schema reads it, or itself if it is not valid."""
+    others = {
+        key: _FILLERS.get(key, "x")
+        for key, info in model.model_fields.items()
+        if info.is_required() and key != name
+    }
     try:
-        return _adapter(model, name).validate_python({name: value})[name]
+        return getattr(model.model_validate({**others, name: value}), name)
     except ValueError:
         return value
-
-
-_ADAPTERS: dict[tuple[type[BaseModel], str], TypeAdapter[Any]] = {}
-
-
-def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
-    """A validator of one field alone, with its section's own validators."""
-    key = (model, name)
-    if key not in _ADAPTERS:
-
-        def one(data: dict[str, Any]) -> dict[str, Any]:
-            # The other fields may be missing: what a whole section would say of them is not asked.
-            try:
-                valid = model.model_validate(data)
-            except ValueError as error:
-                from pydantic import ValidationError
-
-                if isinstance(error, ValidationError):
-                    others = {
-                        str(d["loc"][0]): _filler(d)
-                        for d in error.errors()
-                        if d["type"] == "missing" and d["loc"]
-                    }
-                    valid = model.model_validate({**others, **data})
-                else:
-                    raise
-            return {name: getattr(valid, name)}
-
-        from pydantic import BeforeValidator
-        from typing import Annotated
-
-        _ADAPTERS[key] = TypeAdapter(Annotated[Any, BeforeValidator(one)])
-    return _ADAPTERS[key]
-
-
-def _filler(detail: Any) -> Any:
-    return 1 if detail["loc"][0] == "patience" else "x"
 
 
 # -- by lines ------------------------------------------------------------------------------------

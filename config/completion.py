@@ -423,7 +423,7 @@ def _keys(context: _Context, has_colon: bool) -> Iterator[Candidate]:
             if section[-1:] == ("network",)
             else name
         )
-        inner, is_list = section_of(info.annotation)
+        inner, _ = section_of(info.annotation)
         ending = ":" if inner is not None and not context.flow else ": "
         yield Candidate(key, key if has_colon else key + ending, help_.description, _detail(help_))
 
@@ -471,7 +471,7 @@ def _values(context: _Context) -> Iterator[Candidate]:
 
 
 def _ranked(found: tuple[Candidate, ...], typed: str) -> tuple[Candidate, ...]:
-    """Those that begin with what was typed, then those that contain it, then those with its letters in order."""
+    """What begins with the typed letters, then what contains them, then what has them in order."""
     wanted = typed.lower()
     if not wanted:
         return found

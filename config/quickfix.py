@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from config.editing import INSIDE, Edit, Edited, EditError, Path, Tree, TreeError, apply
+from config.editing import INSIDE, Edit, Edited, EditError, Path, Tree, TreeError, apply, splices
 from config.editing import edits as _edits
+from config.editing.errors import shown
 from config.help import all_fields
 from config.overrides import split_override
 from config.problems import Problem
@@ -85,8 +86,8 @@ def fixes_for(text: str, problem: Problem, *, is_json: bool = False) -> list[Fix
             offer(f"Remove the earlier {name}", lambda: _without_earlier(text, tree, path, is_json))
         case "set" if problem.meant:
             where, value = split_override(problem.meant)
-            shown = problem.meant.replace("=", ": ", 1)
-            offer(f"Set {shown}", lambda: _edits.set_value(text, where, value, is_json=is_json))
+            said = problem.meant.replace("=", ": ", 1)
+            offer(f"Set {said}", lambda: _edits.set_value(text, where, value, is_json=is_json))
     return found
 
 
@@ -133,9 +134,9 @@ def _target(path: Path, problem: Problem) -> Path:
 
 
 def _move(text: str, tree: Tree, path: Path, target: Path, is_json: bool) -> tuple[str, Callable[[], Edited]]:
-    shown = _edits.shown(target)
+    there = shown(target)
     if tree.node(target) is not None:
-        return f"Remove {path[-1]}: {shown} is there", lambda: _edits.remove(text, path, is_json=is_json)
+        return f"Remove {path[-1]}: {there} is there", lambda: _edits.remove(text, path, is_json=is_json)
     if target[:-1] == path[:-1]:
         return f"Rename to {target[-1]}", lambda: _edits.rename_key(
             text, path, str(target[-1]), is_json=is_json
@@ -147,7 +148,7 @@ def _move(text: str, tree: Tree, path: Path, target: Path, is_json: bool) -> tup
         moved = _edits.set_value(without, target, value, is_json=is_json).text
         return Edited(moved, _edits.splice(text, moved))
 
-    return f"Move to {shown}", move
+    return f"Move to {there}", move
 
 
 def _to_default(text: str, path: Path, problem: Problem, is_json: bool) -> tuple[str, Callable[[], Edited]]:
@@ -194,7 +195,7 @@ def _without_earlier(text: str, tree: Tree, path: Path, is_json: bool) -> Edited
     if node is None or node.real.flow or names.count(str(path[-1])) < 2:
         raise EditError("it is not given twice")
     spans = [(key.start, max(key.end, value.end)) for key, value in node.real.pairs]
-    edit = _edits._lines_away(text, spans, names.index(str(path[-1])))
+    edit = splices.lines_away(text, spans, names.index(str(path[-1])))
     new = apply(text, [edit])
     with contextlib.suppress(TreeError):
         if _edits.same(Tree.parse(new, is_json).data, tree.data):

@@ -11,16 +11,17 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any
 
 from config.editing import INSIDE, Path, Tree, TreeError, set_value
-from config.editing.edits import shown
+from config.editing.errors import shown
 from config.editing.scalars import write
 from config.help import kinds_of
 from config.schema import ProcessConfig
 from config.walk import names_of, section_of
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 LIMIT = 64
 """Runs that a sweep may make at the most, unless more are asked for."""

@@ -23,10 +23,10 @@ BLOCKS = 57
 WIDTH = 3072
 TEXT_TOKENS = 512
 LORA_PER_RANK = 5_369_856
-"""Parameters of a LoRA of rank 1 on every linear layer of the blocks: the sum of each layer's inputs and outputs."""
+"""Parameters of a LoRA of rank 1 on every linear layer of the blocks: each layer's inputs and outputs."""
 
-# Counted over a block's kept tensors in bf16: norms, q, k and v before and after norm and rotation, attention's
-# output, both sides of the GELU, the concatenation: about 70,000 values a token.
+# Counted over a block's kept tensors in bf16: norms, q, k and v before and after norm and rotation,
+# attention's output, both sides of the GELU, the concatenation: about 70,000 values a token.
 _KEPT_PER_TOKEN = 140_000
 _CONTEXT = 1.6e9  # CUDA context, cuBLAS workspaces, fragmentation (assumed)
 _BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "float8": 1.0, "int8": 1.0, "nf4": 0.53}

@@ -48,7 +48,8 @@ SPEEDS: dict[str, Speed] = {
 }
 
 # Weight-only quantisation costs time wherever the weights would fit without: unsloth PR #6839 (nf4 1.81
-# against bf16 4.12 steps/s, of which a part is compilation), kohya-ss/sd-scripts PR #1374 (fp8 7.99 s, bf16 8.25).
+# against bf16 4.12 steps/s, of which a part is compilation), kohya-ss/sd-scripts PR #1374 (fp8 7.99 s a step,
+# bf16 8.25).
 QUANTISED = {"float8": 1.1, "int8": 1.2, "nf4": 1.5}
 
 STEP_OVERHEAD = 0.02

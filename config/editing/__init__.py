@@ -6,8 +6,6 @@
 
 from config.editing.edits import (
     Edited,
-    EditError,
-    SharedValueError,
     add_item,
     move_item,
     remove,
@@ -15,6 +13,7 @@ from config.editing.edits import (
     reset,
     set_value,
 )
+from config.editing.errors import EditError, SharedValueError
 from config.editing.lines import comment_toggle
 from config.editing.tree import INSIDE, Edit, Path, Span, Tree, TreeError, apply, location, offset_of
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import yaml
 
-from config.source import is_unquoted_text, parse, parse_scalar
 from config.source import Path as Path
+from config.source import is_unquoted_text, parse, parse_scalar
 
 INSIDE: Path = ("config", "process", 0)
 """Where the keys of the training process stand."""
@@ -270,9 +270,9 @@ class _Builder:
             raise TreeError("is nested too deeply")
         start, end = event.start_mark.index + self.shift, event.end_mark.index + self.shift
         if isinstance(event, yaml.AliasEvent):
-            target = self.anchors.get(event.anchor)
+            target = self.anchors.get(event.anchor or "")
             if target is None:
-                line = event.start_mark.line
+                line = event.start_mark.line  # type: ignore[union-attr]
                 raise TreeError(f"uses *{event.anchor} in line {line + 1}, which is not defined", line, 0)
             return Node("alias", start, end, start, anchor=event.anchor, target=target)
         inner = start
@@ -300,19 +300,19 @@ class _Builder:
         if event.anchor:
             self.anchors[event.anchor] = node
         while True:
-            event = self.loader.get_event()
-            if isinstance(event, yaml.CollectionEndEvent):
+            inner_event: Any = self.loader.get_event()
+            if isinstance(inner_event, yaml.CollectionEndEvent):
                 break
             if is_map:
-                key = self.node(event, depth + 1)
+                key = self.node(inner_event, depth + 1)
                 value = self.node(self.loader.get_event(), depth + 1)
                 if key.text == "<<" and key.style is None:
                     self.plain = False
                 node.pairs.append((key, value))
             else:
-                node.items.append(self.node(event, depth + 1))
+                node.items.append(self.node(inner_event, depth + 1))
         if flow:
-            node.end = event.end_mark.index + self.shift
+            node.end = inner_event.end_mark.index + self.shift  # type: ignore[union-attr]
         elif node.pairs:
             node.end = max(node.pairs[-1][0].end, node.pairs[-1][1].end)
         elif node.items:

@@ -54,8 +54,8 @@ def estimate(config: str, overrides: Sequence[str], *, gpu: str | None, as_json:
         cost = dollars(one.dollars) if one.dollars is not None else "no price"
         measured = "measured" if one.measured else "assumed speed"
         print(
-            f"{mark} {one.gpu:<13} {duration(one.seconds):>9}  {cost:>9}  {one.seconds_per_step:5.2f} s/step  "
-            f"{one.memory_bytes / 2**30:4.0f} GiB  {measured}"
+            f"{mark} {one.gpu:<13} {duration(one.seconds):>9}  {cost:>9}  {one.seconds_per_step:5.2f} s/step"
+            f"  {one.memory_bytes / 2**30:4.0f} GiB  {measured}"
         )
     if levers:
         print("\nwhat would change it most")

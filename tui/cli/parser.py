@@ -39,7 +39,8 @@ _CHECK_JSON = """\
 """
 _ESTIMATE_JSON = """\
 --json prints one object:
-  {"pictures", "epochs", "steps_per_picture", "samples": [{"resolution", "samples", "steps", "share", "seconds"}],
+  {"pictures", "epochs", "steps_per_picture",
+   "samples": [{"resolution", "samples", "steps", "share", "seconds"}],
    "gpus": [{"gpu", "chosen", "fits", "memory_bytes", "recompute", "seconds_per_step", "start_seconds",
              "sampling_seconds", "seconds", "dollars", "measured", "source", "why"}],
    "checkpoints", "saves", "disk_bytes", "samples_drawn", "prices_as_of", "notes",

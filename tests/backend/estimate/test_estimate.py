@@ -41,7 +41,7 @@ def test_the_adapter_s_size_is_that_of_the_layers() -> None:
     width, double, single = 3072, 19, 38
     stream = 3 * 2 * width + 2 * width + 2 * (width + 4 * width) + (width + 6 * width)
     one = 3 * 2 * width + (width + 4 * width) + (5 * width + width) + (width + 3 * width)
-    assert flux.LORA_PER_RANK == double * 2 * stream + single * one
+    assert double * 2 * stream + single * one == flux.LORA_PER_RANK
 
 
 def test_every_gpu_of_modal_s_has_a_speed_and_a_price() -> None:
