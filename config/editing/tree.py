@@ -5,6 +5,7 @@ PyYAML's ``compose`` gives an alias the place of its anchor, so the tree is buil
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_NODES = 200_000
 _PROPERTIES = re.compile(r"(?:[&!]\S*[ \t]*(?:(?:#[^\r\n]*)?\r?\n[ \t]*)*)+")
 _BOM = "\ufeff"
+_NONE: list[Any] = []  # what scalars share instead of two empty lists each; never changed
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,9 @@ def _parse(text: str, is_json: bool) -> Tree:
     body = text[shift:]
     loader = _Parser(body.replace("\t", " ") if is_json else body)
     builder = _Builder(loader, body, shift)
+    # Thousands of nodes and no cycle among them: the collector would only walk them again and again.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         root = builder.document()
     except yaml.MarkedYAMLError as error:
@@ -240,6 +245,8 @@ def _parse(text: str, is_json: bool) -> Tree:
     except (yaml.YAMLError, RecursionError) as error:
         raise TreeError(f"is not valid YAML: {' '.join(str(error).split())}") from None
     finally:
+        if collecting:
+            gc.enable()
         loader.dispose()
     return Tree(text, root, builder.plain)
 
@@ -288,7 +295,9 @@ class _Builder:
                 end = self._block_end(inner, end)
             elif inner > end:
                 inner = end
-            node = Node("scalar", start, end, inner, event.value, style, anchor=event.anchor, tag=tag)
+            node = Node(
+                "scalar", start, end, inner, event.value, style, False, event.anchor, tag, _NONE, _NONE
+            )
             if event.anchor:
                 self.anchors[event.anchor] = node
             return node
