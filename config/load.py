@@ -125,9 +125,10 @@ def check_text(
     kept = parse(text, is_json=is_json)
     if kept.data is None:
         return None, in_order(kept.problems)
-    return _Check(path, kept, overrides, files).run(
-        parse(text, is_json=is_json, variables=variables(path) if env is None else env)
-    )
+    if "${" not in text:
+        return _Check(path, kept, overrides, files).run(kept)  # nothing to replace: one parse is enough
+    document = parse(text, is_json=is_json, variables=variables(path) if env is None else env)
+    return _Check(path, kept, overrides, files).run(document)
 
 
 def variables(path: Path) -> dict[str, str]:
