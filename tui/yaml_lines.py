@@ -57,7 +57,7 @@ def opens_block(line: str) -> bool:
     return bool(_BLOCK.search(line)) and not line.lstrip().startswith("#")
 
 
-def is_block_text(lines: Sequence[str], index: int, look: int = 200) -> bool:
+def is_block_text(lines: Sequence[str], index: int, look: int = 60) -> bool:
     """Whether a line is inside a block of text; ``look`` lines above it are looked at."""
     own = lines[index]
     if not own.strip():

@@ -107,6 +107,19 @@ class ExactDocument(Document):
         return EditResult((top[0] + len(new) - 1, column), replaced)
 
 
+class PlainRows(WrappedDocument):
+    """Rows of a document that is never wrapped.
+
+    Textual's own adds up the rows of all lines each time it is asked for the height, which is once for every line
+    that it paints: most of a key's time in a long file.
+    """
+
+    @property
+    def height(self) -> int:
+        """One row a line."""
+        return len(self._wrap_offsets)
+
+
 def _key(key: str, action: str, title: str, name: str, tooltip: str, *, show: bool = False) -> Binding:
     return Binding(key, action, title, show=show, id=f"text.{name}", tooltip=tooltip)
 
@@ -263,7 +276,7 @@ class YamlArea(TextArea, inherit_bindings=False):
         self._text_version += 1
         self._marks, self._matches = {}, {}
         self.document = ExactDocument(text)
-        self.wrapped_document = WrappedDocument(self.document, tab_width=self.indent_width)
+        self.wrapped_document = PlainRows(self.document, tab_width=self.indent_width)
         self.navigator = DocumentNavigator(self.wrapped_document)
         self.move_cursor((0, 0))
         self._rewrap_and_refresh_virtual_size()
