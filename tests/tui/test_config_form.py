@@ -32,7 +32,9 @@ async def test_both_views_are_the_same_file_and_cursor(tmp_path: Path) -> None:
         line = next(i for i, row in enumerate(TEXT.split("\n")) if "lr: 1e-4" in row)
         screen.area.go_to(line, 9)
         await pilot.press("f2")
-        await until(lambda: screen.form.fields.field is not None and screen.form.fields.field.key == "train.lr")
+        await until(
+            lambda: screen.form.fields.field is not None and screen.form.fields.field.key == "train.lr"
+        )
         await pilot.press("right")
         await until(lambda: "lr: 2e-4" in screen.area.text or "lr: 0.0002" in screen.area.text)
         changed = [a for a, b in zip(TEXT.split("\n"), screen.area.text.split("\n"), strict=True) if a != b]
@@ -114,7 +116,9 @@ async def test_filter_changed_and_moves(tmp_path: Path) -> None:
         first = screen.form.fields.field
         await pilot.press("right_square_bracket")
         assert screen.form.fields.field.key == "network.type"
-        await pilot.press("left_square_bracket", "end", "G", "g", "j", "k", "down", "up", "pagedown", "pageup")
+        await pilot.press(
+            "left_square_bracket", "end", "G", "g", "j", "k", "down", "up", "pagedown", "pageup"
+        )
         await pilot.press("home")
         assert screen.form.fields.field.key == first.key
 
@@ -147,7 +151,7 @@ async def test_the_list_of_prompts(tmp_path: Path) -> None:
         await until(lambda: screen.area.text.count("- ") == TEXT.count("- "))
         await pilot.press("a", "escape", "escape")
         await until(lambda: pilot.app.screen is screen)
-        assert "# - \"a photo of a landscape" in screen.area.text
+        assert '# - "a photo of a landscape' in screen.area.text
 
 
 async def test_an_anchor_asks_before_both_change(tmp_path: Path) -> None:

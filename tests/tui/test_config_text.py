@@ -301,7 +301,9 @@ async def test_a_draft_is_written_while_typing(tmp_path: Path) -> None:
 async def test_a_change_on_disk_is_merged(tmp_path: Path) -> None:
     async with editing(tmp_path) as (pilot, screen):
         screen.area.replace_all_text(TEXT.replace("steps: 2000", "steps: 3000"))
-        (tmp_path / "edited.yaml").write_text(TEXT.replace("seed: 42\n      network", "seed: 7\n      network"))
+        (tmp_path / "edited.yaml").write_text(
+            TEXT.replace("seed: 42\n      network", "seed: 7\n      network")
+        )
         await pilot.press("ctrl+s")
         await until(lambda: "somebody else" in screen_text(pilot.app))
         await pilot.press("m")

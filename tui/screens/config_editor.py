@@ -54,7 +54,7 @@ class ConfigEditorScreen(MainScreen):
     """
 
     MODE = "configs"
-    AUTO_FOCUS = None
+    AUTO_FOCUS = ""
     HELP: ClassVar[str] = (
         "F2 changes between text and form; both are the same file, and a change in the form changes only that "
         "value. What is typed is kept as a draft within two seconds, until it is saved."

@@ -32,6 +32,7 @@ class ConfigListScreen(ModalScreen[None], inherit_bindings=False):
         apply: Makes the change.
     """
 
+    AUTO_FOCUS = ""  # the line takes the keys only while something is typed
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,ctrl+c", "close", "Done", id="list.close", tooltip="Back to the form."),
         Binding("enter", "change", "Change", id="list.change", tooltip="Change the text."),
