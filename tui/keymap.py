@@ -151,7 +151,7 @@ def clashes(keymap: Mapping[str, str]) -> list[tuple[str, str, str]]:
 # Keys that are shared on purpose: the inner binding is there only while it has something to do (text
 # to copy, a search or a crosshair to end), else the key goes on to the outer one. In the editor tab
 # indents, ctrl+z takes a change back and ctrl+r in the find bar goes on with replacing.
-_SHARED = frozenset({"ctrl+c", "escape", "tab", "shift+tab", "ctrl+z", "ctrl+f", "ctrl+r"})
+_SHARED = frozenset({"ctrl+c", "super+c", "escape", "tab", "shift+tab", "ctrl+z", "ctrl+f", "ctrl+r"})
 
 
 def check_keymap(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -54,7 +54,7 @@ def test_library(snap_compare, folder: Path, size, monkeypatch) -> None:
     async def run(pilot) -> None:
         await settled(pilot)
         await pilot.press("5")
-        await until(lambda: "ink" in screen_text(pilot.app))
+        await until(lambda: "my_character" in screen_text(pilot.app))
         pilot.app.screen.query_one("#about").display = False  # a path of this machine
         await pilot.pause()
 

@@ -61,7 +61,7 @@ class ConfigEditorScreen(MainScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f2", "switch_view", "Text or form", id="editor.view", tooltip="Text or form."),
-        Binding("ctrl+s", "save", "Save", id="editor.save", tooltip="Write the file."),
+        Binding("ctrl+s,f11", "save", "Save", id="editor.save", tooltip="Write the file."),
         Binding("f5", "launch", "Launch", id="editor.launch", tooltip="Review it, then train it."),
         Binding("f8", "problem(1)", "Problem", id="editor.next-problem", tooltip="The next problem."),
         Binding("f7", "problem(-1)", "Previous problem", show=False, id="editor.previous-problem",
