@@ -1,7 +1,6 @@
 """Typing in a config of 5,000 lines with diagnostics on, side by side with a plain TextArea.
 
-A key's time is from its arrival to the end of the repaint that shows it (the screen is idle again). Both run in
-the same process, in turns, on the same text and the same size of terminal::
+A key's time is from its arrival to the end of the repaint that shows it. Both run in the same process, in turns, on the same text and the same size of terminal::
 
     python -m benchmarks.editor_keys [--lines 5000] [--keys 120]
 """
@@ -15,16 +14,18 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import events
 from textual.app import App, ComposeResult
-from textual.pilot import Pilot
 from textual.widgets import TextArea
 
 from config.presets import preset_text
 from tui.app import FluxLoraApp
 from tui.screens.config_editor import ConfigEditorScreen
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
 
 _TYPED = "a fox in the snow, lr 1e-4: "
 
@@ -33,7 +34,9 @@ def long_text(lines: int) -> str:
     """A real config of ``lines`` lines: a preset with as many prompts as it takes."""
     head, mark, tail = preset_text("character").partition("        prompts:\n")
     room = lines - head.count("\n") - tail.count("\n") - 1
-    prompts = "".join(f'          - "portrait {n} of [trigger], soft light"  # a comment\n' for n in range(room))
+    prompts = "".join(
+        f'          - "portrait {n} of [trigger], soft light"  # a comment\n' for n in range(room)
+    )
     return head + mark + prompts + tail
 
 
@@ -45,18 +48,19 @@ class Plain(App[None]):
         self._typed = text
 
     def compose(self) -> ComposeResult:
+        """The area."""
         yield TextArea.code_editor(self._typed, soft_wrap=False)
 
 
 async def key_times(pilot: Pilot[Any], area: TextArea, keys: int, gap: float) -> list[float]:
-    """Milliseconds of each key; ``gap`` seconds between them, so that checks run in between as they do for people."""
+    """Milliseconds of each key; ``gap`` seconds between them, in which checks run."""
     times = []
     for number in range(keys):
         char = _TYPED[number % len(_TYPED)]
         before = area.cursor_location
         start = time.perf_counter()
         pilot.app.post_message(events.Key(char if char.isalnum() else _NAMES[char], char))
-        while area.cursor_location == before:
+        while area.cursor_location == before:  # noqa: ASYNC110 - nothing says when
             await asyncio.sleep(0)
         painted = asyncio.Event()
         area.call_after_refresh(painted.set)
@@ -86,7 +90,7 @@ async def measure_editor(path: Path, root: Path, keys: int, gap: float) -> tuple
         await pilot.pause()
         screen = ConfigEditorScreen(path)
         await app.push_screen(screen)
-        while screen._looked_at < 0:
+        while screen._looked_at < 0:  # noqa: ASYNC110 - nothing says when
             await asyncio.sleep(0.05)
         await asyncio.sleep(2)
         screen.area.go_to(screen.area.document.line_count // 2, 20)

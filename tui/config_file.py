@@ -1,4 +1,4 @@
-"""The file under the editor: opened, saved, watched, and its draft. No Textual; everything does I/O: use a thread."""
+"""The file under the editor: opened, saved, watched, and its draft. All of it is I/O: use a thread."""
 
 from __future__ import annotations
 

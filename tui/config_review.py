@@ -1,4 +1,4 @@
-"""What a launch sheet shows: changes, problems, pictures, runs of the same name, sweeps. No Textual; use a thread."""
+"""What a launch sheet shows: changes, problems, pictures, runs of that name, sweeps. Slow: use a thread."""
 
 from __future__ import annotations
 

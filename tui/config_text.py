@@ -1,4 +1,4 @@
-"""What the editor asks about a text: problems and their places, the form, the estimate. Slow: all for threads."""
+"""What the editor asks about a text: problems, their places, form, estimate. Slow: all for threads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the keys of the form do, as functions of the text as it is at that moment. No Textual; slow: use a thread.
+"""What the keys of the form do, as functions of the text as it is at that moment. Slow: use a thread.
 
-Each takes the text and the key of a field, and gives back the edit of the text. A key pressed twice quickly so
-counts twice, whatever the screen has shown in between.
+Each takes the text and the key of a field, and gives back the edit of the text. A key that is
+pressed twice quickly so counts twice, whatever the screen has shown in between.
 """
 
 from __future__ import annotations

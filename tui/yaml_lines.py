@@ -1,4 +1,4 @@
-"""What an editor of YAML knows of single lines: colours, indentation, comments, pairs. No Textual, no parsing.
+"""What an editor of YAML knows of single lines: colours, indentation, comments, pairs.
 
 A line is looked at on its own, so that a keystroke costs the same in a file of 10 and of 5,000 lines.
 """

@@ -15,7 +15,11 @@ from config.presets import preset_text
 if TYPE_CHECKING:
     from .terminal import Terminal
 
-pytestmark = [pytest.mark.e2e, pytest.mark.waits, pytest.mark.skipif(sys.platform == "win32", reason="needs a pty")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.waits,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs a pty"),
+]
 
 
 def typed_in(folder: Path) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-
-import pytest
-from textual.pilot import Pilot
+from typing import TYPE_CHECKING, Any
 
 from config.presets import preset_text
 from tests.tui.fakes import FakeRuns, make_app, settled, until
 from tui.screens.config_editor import ConfigEditorScreen
 from tui.screens.configs import ConfigsScreen
+
+if TYPE_CHECKING:
+    import pytest
+    from textual.pilot import Pilot
 
 TEXT = preset_text("character")
 

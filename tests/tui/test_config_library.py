@@ -174,7 +174,7 @@ def named(status: Status) -> FakeRuns:
 
 async def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
     runs = named(Status.FINISHED)
-    async with editing(tmp_path, runs=runs) as (pilot, screen):
+    async with editing(tmp_path, runs=runs) as (pilot, _screen):
         await sheet(pilot)
         assert "my_character_2" in screen_text(pilot.app)
         await pilot.press("f5")
@@ -184,7 +184,7 @@ async def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
 
 async def test_the_run_of_that_name_is_resumed(tmp_path: Path) -> None:
     runs = named(Status.STOPPED)
-    async with editing(tmp_path, runs=runs) as (pilot, screen):
+    async with editing(tmp_path, runs=runs) as (pilot, _screen):
         shown = await sheet(pilot)
         shown.query_one("#resume").value = True
         await pilot.pause()
@@ -194,7 +194,7 @@ async def test_the_run_of_that_name_is_resumed(tmp_path: Path) -> None:
 
 async def test_the_run_of_that_name_is_replaced(tmp_path: Path) -> None:
     runs = named(Status.STOPPED)
-    async with editing(tmp_path, runs=runs) as (pilot, screen):
+    async with editing(tmp_path, runs=runs) as (pilot, _screen):
         shown = await sheet(pilot)
         shown.query_one("#replace").value = True
         await pilot.pause()
@@ -205,7 +205,7 @@ async def test_the_run_of_that_name_is_replaced(tmp_path: Path) -> None:
 
 async def test_a_sweep_launches_all(tmp_path: Path) -> None:
     runs = FakeRuns()
-    async with editing(tmp_path, TEXT.replace("lr: 1e-4", "lr: [1e-4, 2e-4]"), runs=runs) as (pilot, screen):
+    async with editing(tmp_path, TEXT.replace("lr: 1e-4", "lr: [1e-4, 2e-4]"), runs=runs) as (pilot, _screen):
         assert "sweep of 2 runs" in screen_text(pilot.app)
         await sheet(pilot)
         assert "Launch 2" in screen_text(pilot.app)
@@ -217,7 +217,7 @@ async def test_a_sweep_launches_all(tmp_path: Path) -> None:
 async def test_modal_has_gpus_a_budget_and_a_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tui.config_launching._has_token", lambda path: True)
     runs = FakeRuns()
-    async with editing(tmp_path, runs=runs) as (pilot, screen):
+    async with editing(tmp_path, runs=runs) as (pilot, _screen):
         shown = await sheet(pilot)
         shown.query_one("#modal").value = True
         await until(lambda: "prices of" in str(shown.query_one("#cost").content))

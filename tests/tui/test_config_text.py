@@ -276,7 +276,7 @@ async def test_diff_with_the_saved_file(tmp_path: Path) -> None:
 
 
 async def test_leaving_asks_and_keeps_a_draft(tmp_path: Path) -> None:
-    async with editing(tmp_path) as (pilot, screen):
+    async with editing(tmp_path) as (pilot, _screen):
         await pilot.press("ctrl+end", "#", "escape")
         await until(lambda: isinstance(pilot.app.screen, ChooseScreen))
         await pilot.press(*"draft", "enter")
@@ -291,7 +291,7 @@ async def test_leaving_asks_and_keeps_a_draft(tmp_path: Path) -> None:
 
 
 async def test_a_draft_is_written_while_typing(tmp_path: Path) -> None:
-    async with editing(tmp_path) as (pilot, screen):
+    async with editing(tmp_path) as (pilot, _screen):
         await pilot.press("ctrl+end", "#")
         await until(lambda: list((tmp_path / "home" / "drafts").glob("*.json")))
         await pilot.press("ctrl+s")
@@ -340,7 +340,7 @@ async def test_the_external_editor(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 async def test_the_estimate_comes_and_goes(tmp_path: Path) -> None:
-    async with editing(tmp_path, size=(80, 24)) as (pilot, screen):
+    async with editing(tmp_path, size=(80, 24)) as (pilot, _screen):
         await pilot.press("f12")
         await until(lambda: "epochs" in screen_text(pilot.app))
         await pilot.press("f12")

@@ -41,7 +41,11 @@ _AT_TIMES = {
 
 
 async def test_every_binding_of_the_main_screens_is_in_help(tmp_path: Path, monkeypatch) -> None:
-    project(tmp_path, monkeypatch, wrong=TEXT.replace("my_character", "wrong").replace("batch_size", "batch_sizes"))
+    project(
+        tmp_path,
+        monkeypatch,
+        wrong=TEXT.replace("my_character", "wrong").replace("batch_size", "batch_sizes"),
+    )
     runs = FakeRuns(FakeRun(summary(backend="modal"), story(250, samples=[sample(100)]), LOG))
     cloud = FakeCloud(CloudRun("abcd2345", "my-lora", "my-lora", "training"))
     app = make_app(

@@ -150,7 +150,7 @@ async def test_changed_keys_work_and_the_old_ones_do_not(tmp_path: Path) -> None
         assert "^n" in screen_text(app)  # help shows the user's key
         await pilot.press("escape", "m")
         assert isinstance(app.screen, MonitorScreen)
-        assert "f2 Help" in screen_text(app).splitlines()[-1]
+        assert "f20 Help" in screen_text(app).splitlines()[-1]
 
 
 async def test_a_bad_keymap_is_a_toast_and_the_app_works(tmp_path: Path) -> None:

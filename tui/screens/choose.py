@@ -83,7 +83,9 @@ class ChooseScreen(ModalScreen[int | None], inherit_bindings=False):
         background: transparent;
         scrollbar-size-vertical: 1;
     }
-    ChooseScreen OptionList > .option-list--option-highlighted { background: $primary-muted; text-style: bold; }
+    ChooseScreen OptionList > .option-list--option-highlighted {
+        background: $primary-muted; text-style: bold;
+    }
     ChooseScreen OptionList:nocolor > .option-list--option-highlighted { text-style: bold underline; }
     ChooseScreen #hint { color: $text-muted; margin: 1 0; }
     """

@@ -119,7 +119,7 @@ def row_lines(rows: Sequence[Row], width: int, *, context: int = 2) -> Content:
                 (side(row.left_line, row.left), style),
                 " ",
                 (side(row.right_line, row.right).rstrip(), style),
-            )  # fmt: skip
+            )
         )
     if skipped:
         lines.append(Content.styled(f"      ⋯ {plural(skipped, 'line')}", "dim"))

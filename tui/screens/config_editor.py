@@ -56,8 +56,8 @@ class ConfigEditorScreen(MainScreen):
     MODE = "configs"
     AUTO_FOCUS = ""
     HELP: ClassVar[str] = (
-        "F2 changes between text and form; both are the same file, and a change in the form changes only that "
-        "value. What is typed is kept as a draft within two seconds, until it is saved."
+        "F2 changes between text and form; both are the same file, and a change in the form changes only "
+        "that value. What is typed is kept as a draft within two seconds, until it is saved."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f2", "switch_view", "Text or form", id="editor.view", tooltip="Text or form."),

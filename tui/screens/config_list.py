@@ -61,9 +61,13 @@ class ConfigListScreen(ModalScreen[None], inherit_bindings=False):
         height: auto; max-height: 60vh; min-height: 3; border: none; padding: 0; background: transparent;
         scrollbar-size-vertical: 1;
     }
-    ConfigListScreen OptionList > .option-list--option-highlighted { background: $primary-muted; text-style: bold; }
+    ConfigListScreen OptionList > .option-list--option-highlighted {
+        background: $primary-muted; text-style: bold;
+    }
     ConfigListScreen OptionList:nocolor > .option-list--option-highlighted { text-style: bold underline; }
-    ConfigListScreen Input { display: none; border: none; height: 1; padding: 0; background: $boost; margin-top: 1; }
+    ConfigListScreen Input {
+        display: none; border: none; height: 1; padding: 0; background: $boost; margin-top: 1;
+    }
     ConfigListScreen Input.-open { display: block; }
     ConfigListScreen #hint { color: $text-muted; margin-top: 1; }
     """

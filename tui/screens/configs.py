@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import OptionList, Static
-from textual.worker import Worker
 
 from tui.messages import OperationFailed, RunsChanged
 from tui.screens.base import MainScreen
@@ -22,6 +21,7 @@ from tui.widgets.config_table import ConfigTable, ConfigTableHeader
 
 if TYPE_CHECKING:
     from textual.widget import Widget
+    from textual.worker import Worker
 
     from backend.configs.library import ConfigEntry, ConfigLibrary
 
@@ -32,8 +32,8 @@ class ConfigsScreen(MainScreen):
     MODE = "configs"
     AUTO_FOCUS = "ConfigTable"
     HELP: ClassVar[str] = (
-        "Every YAML or JSON file in this folder and below that is a training config. A deleted one goes to the "
-        "trash; `u` brings the last one back."
+        "Every YAML or JSON file in this folder and below that is a training config. A deleted one goes to "
+        "the trash; `u` brings the last one back."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New", id="configs.new", tooltip="From a preset or from an earlier run."),
@@ -132,7 +132,7 @@ class ConfigsScreen(MainScreen):
                     "Press ",
                     ("n", "bold $text-accent"),
                     " to make one from a preset or from an earlier run.",
-                )  # fmt: skip
+                )
             )
         else:
             self.table.focus()

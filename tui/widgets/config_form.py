@@ -1,4 +1,4 @@
-"""The form view of a config: fields in groups, changed with the arrow keys; a view of the text, nothing else."""
+"""The form view of a config: fields in groups, changed with the arrow keys."""
 
 from __future__ import annotations
 
@@ -117,31 +117,85 @@ class FieldList(OptionList, inherit_bindings=False):
 
     HELP: ClassVar[str] = (
         "Every field that a config can have. `●` differs from the default, `○` is written down but is the "
-        "default, `&` is shared by an anchor, `✗` has a problem. A change here changes only that value in the text."
+        "default, `&` is shared by an anchor, `✗` has a problem. "
+        "A change here changes only that value in the text."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right", "step(1)", "More", id="form.more", tooltip="The next number up, or the next choice."),
-        Binding("left", "step(-1)", "Less", id="form.less", tooltip="The next number down, or the choice before."),
-        Binding("shift+right", "step(1, True)", "Much more", show=False, id="form.much-more", tooltip="A big step up."),
-        Binding("shift+left", "step(-1, True)", "Much less", show=False, id="form.much-less", tooltip="A big step down."),
-        Binding("space", "toggle", "Toggle", show=False, id="form.toggle", tooltip="True or false; the next choice."),
-        Binding("enter", "select", "Type", id="form.type", tooltip="Type the value; a list opens on its own."),
-        Binding("r,delete", "reset", "Reset", id="form.reset", tooltip="Back to the default: out of the file."),
-        Binding("slash,ctrl+f", "filter", "Filter", id="form.filter", tooltip="Find a field by its name or help."),
-        Binding("c", "changed_only", "Changed", id="form.changed", tooltip="Only what differs from the default."),
-        Binding("a", "add_dataset", "Add dataset", show=False, id="form.add-dataset", tooltip="Another dataset."),
-        Binding("K,ctrl+k", "help_here", "Key help", show=False, id="form.help", tooltip="All about this field."),
+        Binding(
+            "right", "step(1)", "More", id="form.more", tooltip="The next number up, or the next choice."
+        ),
+        Binding(
+            "left", "step(-1)", "Less", id="form.less", tooltip="The next number down, or the choice before."
+        ),
+        Binding(
+            "shift+right",
+            "step(1, True)",
+            "Much more",
+            show=False,
+            id="form.much-more",
+            tooltip="A big step up.",
+        ),
+        Binding(
+            "shift+left",
+            "step(-1, True)",
+            "Much less",
+            show=False,
+            id="form.much-less",
+            tooltip="A big step down.",
+        ),
+        Binding(
+            "space",
+            "toggle",
+            "Toggle",
+            show=False,
+            id="form.toggle",
+            tooltip="True or false; the next choice.",
+        ),
+        Binding(
+            "enter", "select", "Type", id="form.type", tooltip="Type the value; a list opens on its own."
+        ),
+        Binding(
+            "r,delete", "reset", "Reset", id="form.reset", tooltip="Back to the default: out of the file."
+        ),
+        Binding(
+            "slash,ctrl+f", "filter", "Filter", id="form.filter", tooltip="Find a field by its name or help."
+        ),
+        Binding(
+            "c", "changed_only", "Changed", id="form.changed", tooltip="Only what differs from the default."
+        ),
+        Binding(
+            "a", "add_dataset", "Add dataset", show=False, id="form.add-dataset", tooltip="Another dataset."
+        ),
+        Binding(
+            "K,ctrl+k", "help_here", "Key help", show=False, id="form.help", tooltip="All about this field."
+        ),
         Binding("u,ctrl+z", "undo", "Undo", show=False, id="form.undo", tooltip="Take the last change back."),
         Binding("ctrl+y", "redo", "Redo", show=False, id="form.redo", tooltip="Make it again."),
         Binding("down,j", "cursor_down", "Down", show=False, id="form.down", tooltip="Next field."),
         Binding("up,k", "cursor_up", "Up", show=False, id="form.up", tooltip="Previous field."),
-        Binding("right_square_bracket", "group(1)", "Next group", show=False, id="form.next-group", tooltip="The next group."),
-        Binding("left_square_bracket", "group(-1)", "Previous group", show=False, id="form.previous-group", tooltip="The group before."),
-        Binding("pagedown", "page_down", "Page down", show=False, id="form.page-down", tooltip="A page down."),
+        Binding(
+            "right_square_bracket",
+            "group(1)",
+            "Next group",
+            show=False,
+            id="form.next-group",
+            tooltip="The next group.",
+        ),
+        Binding(
+            "left_square_bracket",
+            "group(-1)",
+            "Previous group",
+            show=False,
+            id="form.previous-group",
+            tooltip="The group before.",
+        ),
+        Binding(
+            "pagedown", "page_down", "Page down", show=False, id="form.page-down", tooltip="A page down."
+        ),
         Binding("pageup", "page_up", "Page up", show=False, id="form.page-up", tooltip="A page up."),
         Binding("home,g", "first", "First", show=False, id="form.first", tooltip="The first field."),
         Binding("end,G", "last", "Last", show=False, id="form.last", tooltip="The last field."),
-    ]  # fmt: skip
+    ]
     DEFAULT_CSS = """
     FieldList {
         height: 1fr;
@@ -151,7 +205,9 @@ class FieldList(OptionList, inherit_bindings=False):
         scrollbar-gutter: stable;
         scrollbar-size-vertical: 1;
         & > .option-list--option-disabled { color: $text-accent; text-style: bold; }
-        & > .option-list--option-highlighted { background: $foreground 8%; color: $foreground; text-style: none; }
+        & > .option-list--option-highlighted {
+            background: $foreground 8%; color: $foreground; text-style: none;
+        }
         &:focus { border: none; background-tint: transparent; }
         &:focus > .option-list--option-highlighted { background: $primary-muted; text-style: bold; }
         &:nocolor:focus > .option-list--option-highlighted { text-style: bold underline; }

@@ -65,7 +65,9 @@ class ProblemsPane(OptionList, inherit_bindings=False):
         padding: 0;
         background: transparent;
         scrollbar-size-vertical: 1;
-        & > .option-list--option-highlighted { background: $foreground 8%; color: $foreground; text-style: none; }
+        & > .option-list--option-highlighted {
+            background: $foreground 8%; color: $foreground; text-style: none;
+        }
         &:focus { border: round $primary; border-title-style: bold; background-tint: transparent; }
         &:focus > .option-list--option-highlighted { background: $primary-muted; text-style: bold; }
         &:nocolor:focus { border: heavy $primary; }

@@ -70,8 +70,8 @@ class Mark:
 class ExactDocument(Document):
     r"""A document that gives back exactly what it was given.
 
-    Textual's own splits at every separator that Unicode knows, and forgets which one it was. Here lines end with
-    ``\r\n`` if all do, else with ``\n``; any other character stays where it is.
+    Textual's own splits at every separator that Unicode knows, and forgets which one it was. Here lines end
+    with ``\r\n`` if all do, else with ``\n``; any other character stays where it is.
     """
 
     def __init__(self, text: str) -> None:
@@ -110,8 +110,8 @@ class ExactDocument(Document):
 class PlainRows(WrappedDocument):
     """Rows of a document that is never wrapped.
 
-    Textual's own adds up the rows of all lines each time it is asked for the height, which is once for every line
-    that it paints: most of a key's time in a long file.
+    Textual's own adds up the rows of all lines each time it is asked for the height, which is once for every
+    line that it paints: most of a key's time in a long file.
     """
 
     @property
