@@ -83,6 +83,8 @@ def _network(config: RunConfig) -> Iterator[Problem]:
                 "info",
                 "network.linear_alpha",
                 "is ignored for FLUX, as in ai-toolkit; set network.respect_alpha: true to use it",
+                code="set",
+                meant="network.respect_alpha=true",
             )
     elif network.respect_alpha and network.alpha is None:
         yield Problem("warning", "network.respect_alpha", "has no effect without network.linear_alpha")
@@ -116,6 +118,7 @@ def _captions(config: RunConfig) -> Iterator[Problem]:
             "train.unload_text_encoder",
             f"trains every picture on {f'the trigger word {word!r}' if word else 'an empty prompt'} alone, "
             "without its caption; text embeddings are cached anyway, so leave this out",
+            code="remove",
         )
     if train.train_text_encoder:
         yield Problem(
@@ -161,6 +164,8 @@ def _model(config: RunConfig) -> Iterator[Problem]:
             "model.assistant_lora_path",
             "is missing: FLUX.1-schnell falls apart when trained without one; "
             "ostris/FLUX.1-schnell-training-adapter is the usual choice",
+            code="set",
+            meant="model.assistant_lora_path=ostris/FLUX.1-schnell-training-adapter",
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}
 # Other names of values, which the schema turns into its own before it looks at them.
-_OTHER_NAMES = (*base._DTYPES, *model._QTYPES, *network._TYPES)
+_OTHER_NAMES = (*base.DTYPES, *model._QTYPES, *network._TYPES)
 
 
 def file_schema() -> dict[str, Any]:

@@ -103,13 +103,32 @@ def check_config(
     text, problems = decode(raw)
     if problems:
         return None, problems
-    is_json = path.suffix.lower() in (".json", ".jsonc")
+    return check_text(path, text, overrides, env=env, files=files)
+
+
+def is_json_file(path: Path) -> bool:
+    """Whether a config's name says that it is JSON."""
+    return path.suffix.lower() in (".json", ".jsonc")
+
+
+def check_text(
+    path: Path,
+    text: str,
+    overrides: Sequence[str] = (),
+    *,
+    env: Mapping[str, str] | None = None,
+    files: bool = True,
+) -> tuple[LoadedConfig | None, list[Problem]]:
+    """:func:`check_config` for a text that is not saved yet; ``path`` is where it will stand."""
+    text = text.removeprefix("\ufeff")
+    is_json = is_json_file(path)
     kept = parse(text, is_json=is_json)
     if kept.data is None:
         return None, in_order(kept.problems)
-    return _Check(path, kept, overrides, files).run(
-        parse(text, is_json=is_json, variables=variables(path) if env is None else env)
-    )
+    if "${" not in text:
+        return _Check(path, kept, overrides, files).run(kept)  # nothing to replace: one parse is enough
+    document = parse(text, is_json=is_json, variables=variables(path) if env is None else env)
+    return _Check(path, kept, overrides, files).run(document)
 
 
 def variables(path: Path) -> dict[str, str]:
@@ -178,10 +197,19 @@ class _Check:
             return None, problems
         return replace(loaded, problems=tuple(problems)), problems
 
-    def _add(self, severity: Any, key: str, message: str, at: KeyPath | None = None) -> None:
+    def _add(
+        self,
+        severity: Any,
+        key: str,
+        message: str,
+        at: KeyPath | None = None,
+        *,
+        code: str = "",
+        meant: str | None = None,
+    ) -> None:
         place = self._place(at) if at is not None else None
         line, column = (place.line, place.column) if place else (None, None)
-        self.problems.append(Problem(severity, key, message, line, column))
+        self.problems.append(Problem(severity, key, message, line, column, code, meant))
 
     def _place(self, path: KeyPath) -> Any:
         """Where a path stands, or the nearest section around it that does; None if ``--set`` gave it."""
@@ -201,9 +229,12 @@ class _Check:
         inside: KeyPath = ("config", "process", 0, *parts)
         for path in (inside, self._spelled(inside), parts):
             if path in self.kept.keys:
-                self._add(problem.severity, problem.key, problem.message, path)
-                return
-        self._add(problem.severity, problem.key, problem.message, inside[:-1])
+                break
+        else:
+            path = inside[:-1]
+        self._add(
+            problem.severity, problem.key, problem.message, path, code=problem.code, meant=problem.meant
+        )
 
     def _spelled(self, path: KeyPath) -> KeyPath:
         """``path`` with its last key in the spelling that the file uses."""
@@ -242,7 +273,7 @@ class _Check:
         if isinstance(config.get("name"), int | float) and not isinstance(config.get("name"), bool):
             config["name"] = str(config["name"])  # a name such as 2024 is a number to YAML
         if not config.get("name"):
-            self._add("error", "config.name", "is missing: give the run a name", ("config",))
+            self._add("error", "config.name", "is missing: give the run a name", ("config",), code="missing")
         process = config.get("process")
         if isinstance(process, dict):
             self._add(
@@ -250,6 +281,7 @@ class _Check:
                 "config.process",
                 "must be a list: put a dash before its first key",
                 ("config", "process"),
+                code="needs_list",
             )
             return None
         if not isinstance(process, list) or not process or not isinstance(process[0], dict):
@@ -295,11 +327,13 @@ class _Check:
             path, shown = ("config", *loc) if loc[:1] == ("name",) else loc, ("config", *loc)
         if detail["type"] == "missing":
             section = ".".join(map(str, shown[:-1]))
-            self._add("error", ".".join(map(str, shown)), _missing(shown, section), path)
+            self._add("error", ".".join(map(str, shown)), _missing(shown, section), path, code="missing")
             return
         if path == ("config", "name") and not detail["input"]:
             return  # said already
-        self._add("error", ".".join(map(str, (*shown[:-1], path[-1]))), _plain_message(detail), path)
+        code, meant = _code(detail)
+        key = ".".join(map(str, (*shown[:-1], path[-1])))
+        self._add("error", key, _plain_message(detail), path, code=code, meant=meant)
 
 
 def _replace_name(value: Any, name: str) -> Any:
@@ -389,9 +423,31 @@ def _plain_message(detail: dict[str, Any]) -> str:
     return f"is {shown}: {detail['msg'].lower()}"
 
 
-def _choice(given: Any, expected: str) -> str:
-    """What a value must be, out of pydantic's ``'a', 'b' or 'c'``; the nearest first."""
+def _code(detail: dict[str, Any]) -> tuple[str, str | None]:
+    """The kind of a pydantic error and what to put in the value's place, see :class:`Problem`."""
+    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if given is None:
+        return "empty", None
+    match kind:
+        case "greater_than_equal" | "less_than_equal":
+            bound = context["ge" if kind.startswith("greater") else "le"]
+            return "bound", f"{bound:g}"
+        case "literal_error":
+            near = _nearest(given, context["expected"])
+            return "choice", near
+        case "list_type" if isinstance(given, dict):
+            return "needs_list", None
+    return "type", None
+
+
+def _nearest(given: Any, expected: str) -> str | None:
     names = re.findall(r"'([^']*)'", expected)
     near = difflib.get_close_matches(str(given).lower(), names, n=1) if isinstance(given, str) else []
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    return near[0] if near else None
+
+
+def _choice(given: Any, expected: str) -> str:
+    """What a value must be, out of pydantic's ``'a', 'b' or 'c'``; the nearest first."""
+    near = _nearest(given, expected)
+    hint = f"did you mean '{near}'? " if near else ""
     return f"{hint}it must be {expected}"

@@ -30,6 +30,10 @@ class Problem:
         message: What is wrong and what to do; reads on after the key.
         line: 1-based line in the file; None if the place is unknown, such as a ``--set`` value.
         column: 1-based column.
+        code: What kind of problem it is, for :mod:`config.quickfix`: misspelt, misplaced, unread, missing,
+            choice, bound, type, empty, needs_list, duplicate, tab, set or remove; empty for others.
+        meant: What to put in its place: a key's path inside the process (misspelt), a section (misplaced),
+            a value (choice, bound), or ``key=value`` (set).
     """
 
     severity: Severity
@@ -37,6 +41,8 @@ class Problem:
     message: str
     line: int | None = None
     column: int | None = None
+    code: str = ""
+    meant: str | None = None
 
     def describe(self, file: str) -> str:
         """``file:line: key: message`` on one line, leaving out what is unknown."""

@@ -69,6 +69,15 @@ def parse_scalar(text: str) -> Any:
         raise ValueError(f"{text!r} is not a YAML value") from error
 
 
+def is_unquoted_text(value: str) -> bool:
+    """Whether a scalar without quotes is text, not a number, truth value, date or null."""
+    resolvers = _Loader.yaml_implicit_resolvers
+    for _, pattern in (*resolvers.get(value[:1], ()), *resolvers.get(None, ())):
+        if pattern.match(value):
+            return False
+    return True
+
+
 def decode(raw: bytes) -> tuple[str, list[Problem]]:
     """Bytes of a config file as text; a byte-order mark is dropped."""
     try:
@@ -120,6 +129,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> Problem:
     lines = text.split("\n")
     if mark is not None and mark.line < len(lines) and "\t" in lines[mark.line][: mark.column + 1]:
         what = "has a tab where YAML needs spaces"
+        return Problem("error", "", what, mark.line + 1, mark.column + 1, code="tab")
     elif error.context:
         what = f"is not valid YAML: {what} ({_one_line(error.context)})"
     else:
@@ -204,6 +214,7 @@ def _find_duplicates(node: yaml.Node, problems: list[Problem], seen: set[int]) -
                         f"is given twice (first on line {first[key.value]}); this one counts",
                         line,
                         key.start_mark.column + 1,
+                        code="duplicate",
                     )
                 )
             first[key.value] = line

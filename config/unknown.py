@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from config import compat
 from config.problems import Problem
@@ -43,9 +43,10 @@ def _walk(data: dict[str, Any], section: str, shown: str) -> Iterator[Problem]:
         elif name in quiet:
             sentence = quiet[name]
             if sentence and not _neutral(name, value, data):
-                yield Problem("warning", path, sentence)
+                yield Problem("warning", path, sentence, code="unread")
         else:
-            yield Problem("warning", path, _explain(name, section, shown, known))
+            said = _explain(name, section, shown, known)
+            yield Problem("warning", path, said.sentence, code=said.code, meant=said.meant)
             yield from _inside_misnamed(name, value, section, path)
 
 
@@ -57,7 +58,8 @@ def _inside_misnamed(name: str, value: Any, section: str, path: str) -> Iterator
         return
     for key in value:
         if str(key) in names_of(SECTIONS[home]):
-            yield Problem("warning", f"{path}.{key}", f"is not read here; it belongs in {_readable(home)}")
+            said = f"is not read here; it belongs in {_readable(home)}"
+            yield Problem("warning", f"{path}.{key}", said, code="misplaced", meant=_dotted(home))
 
 
 def _neutral(name: str, value: Any, section: dict[str, Any]) -> bool:
@@ -66,12 +68,29 @@ def _neutral(name: str, value: Any, section: dict[str, Any]) -> bool:
     return not value or any(value is v or value == v for v in compat.NEUTRAL.get(name, ()))
 
 
-def _explain(name: str, section: str, shown: str, known: dict[str, str]) -> str:
+class _Said(NamedTuple):
+    """A sentence about an unknown key, and what it means for a fix."""
+
+    sentence: str
+    code: str
+    meant: str | None = None
+
+
+def _did_you_mean(path: str) -> _Said:
+    return _Said(f"is not a key; did you mean {path}?", "misspelt", _dotted(path))
+
+
+def _dotted(path: str) -> str:
+    """``datasets[0].resolution`` as ``datasets.0.resolution``."""
+    return path.replace("[]", ".0").replace("[", ".").replace("]", "")
+
+
+def _explain(name: str, section: str, shown: str, known: dict[str, str]) -> _Said:
     """What is wrong with an unknown key, and where it belongs or what was probably meant."""
     if meant := compat.SYNONYMS.get(section, {}).get(name.lower()):
         if "[]" in meant and shown:
             meant = meant.replace(section, shown, 1)
-        return f"is not a key; did you mean {meant}?"
+        return _did_you_mean(meant)
     lowered = name.lower()
     exact = [
         path
@@ -80,20 +99,19 @@ def _explain(name: str, section: str, shown: str, known: dict[str, str]) -> str:
     ]
     close = difflib.get_close_matches(lowered, known, n=1, cutoff=0.75)
     if close:
-        return f"is not a key; did you mean {f'{shown}.{close[0]}' if shown else close[0]}?"
+        return _did_you_mean(f"{shown}.{close[0]}" if shown else close[0])
     if exact:
         home = _readable(exact[0])
-        return (
-            f"is not read here; it belongs in {home}" if home else "is not read here; it belongs one level up"
-        )
+        where = f"in {home}" if home else "one level up"
+        return _Said(f"is not read here; it belongs {where}", "misplaced", _dotted(home))
     for synonyms in compat.SYNONYMS.values():
         if meant := synonyms.get(lowered):
-            return f"is not a key; did you mean {_readable(meant)}?"
+            return _did_you_mean(_readable(meant))
     for path, model in SECTIONS.items():
         if near := difflib.get_close_matches(lowered, names_of(model), n=1, cutoff=0.85):
             home = _readable(path)
-            return f"is not a key; did you mean {f'{home}.{near[0]}' if home else near[0]}?"
-    return "is not a key that anything reads; it has no effect"
+            return _did_you_mean(f"{home}.{near[0]}" if home else near[0])
+    return _Said("is not a key that anything reads; it has no effect", "unread")
 
 
 def _readable(section: str) -> str:
@@ -108,11 +126,14 @@ def unread_top(data: dict[str, Any]) -> Iterator[Problem]:
             continue
         if name in names_of(ProcessConfig) or name in ("process", "name"):
             where = "config" if name in ("process", "name") else "config.process[0]"
-            yield Problem("warning", name, f"is not read here; it belongs in {where}")
+            yield Problem(
+                "warning", name, f"is not read here; it belongs in {where}", code="misplaced", meant=where
+            )
         else:
             close = difflib.get_close_matches(name.lower(), _TOP_KEYS, n=1)
             hint = f"; did you mean {close[0]}?" if close else "; it has no effect"
-            yield Problem("warning", name, f"is not a key{hint}")
+            code, meant = ("misspelt", close[0]) if close else ("unread", None)
+            yield Problem("warning", name, f"is not a key{hint}", code=code, meant=meant)
     config = data.get("config")
     if isinstance(config, dict):
         for key in config:
@@ -121,7 +142,11 @@ def unread_top(data: dict[str, Any]) -> Iterator[Problem]:
                 continue
             if name in names_of(ProcessConfig):
                 yield Problem(
-                    "warning", f"config.{name}", "is not read here; it belongs in config.process[0]"
+                    "warning",
+                    f"config.{name}",
+                    "is not read here; it belongs in config.process[0]",
+                    code="misplaced",
+                    meant="config.process[0]",
                 )
             else:
-                yield Problem("warning", f"config.{name}", "is not a key; it has no effect")
+                yield Problem("warning", f"config.{name}", "is not a key; it has no effect", code="unread")

@@ -27,6 +27,11 @@ def names_of(model: type[BaseModel]) -> dict[str, str]:
 
 def section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     """The section that a field's type stands for, and whether it is a list of such sections."""
+    return _section_of(annotation)
+
+
+@cache
+def _section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, False
     is_list = get_origin(annotation) is list

@@ -18,6 +18,8 @@ _APP = "tui.app:FluxLoraApp"
 _JOBS = "tui.screens.jobs:JobsScreen"
 _MONITOR = "tui.screens.monitor:MonitorScreen"
 _CLOUD = "tui.screens.cloud:CloudScreen"
+_CONFIGS = "tui.screens.configs:ConfigsScreen"
+_EDITOR = "tui.screens.config_editor:ConfigEditorScreen"
 _SETUP = "tui.screens.setup:SetupScreen"
 _DATASETS = "tui.screens.datasets:DatasetsScreen"
 _DATASET = "tui.screens.dataset_browser:DatasetBrowserScreen"
@@ -30,6 +32,11 @@ CHAINS: tuple[tuple[str, ...], ...] = (
     (_APP, _MONITOR, "tui.widgets.chart:Chart"),
     (_APP, _MONITOR, "tui.widgets.samples:Samples"),
     (_APP, _CLOUD, "tui.widgets.cloud_table:CloudTable"),
+    (_APP, _CONFIGS, "tui.widgets.config_table:ConfigTable"),
+    (_APP, _EDITOR, "tui.widgets.yaml_area:YamlArea"),
+    (_APP, _EDITOR, "tui.widgets.config_form:FieldList"),
+    (_APP, _EDITOR, "tui.widgets.problems_pane:ProblemsPane"),
+    (_APP, _EDITOR, "tui.widgets.find_bar:FindBar"),
     (_APP, _SETUP, "tui.widgets.setup_list:SetupList"),
     (_APP, _SETUP, "tui.widgets.setup_details:SetupDetails"),
     (_APP, _DATASETS, "tui.widgets.dataset_list:DatasetList"),
@@ -48,6 +55,12 @@ CHAINS: tuple[tuple[str, ...], ...] = (
     ("tui.screens.jump:JumpScreen",),
     ("tui.screens.new_run:NewRunScreen",),
     ("tui.screens.ask_number:NumberScreen",),
+    ("tui.screens.choose:ChooseScreen",),
+    ("tui.screens.config_changed:ConfigChangedScreen",),
+    ("tui.screens.config_diff:ConfigDiffScreen",),
+    ("tui.screens.config_help:KeyHelpScreen",),
+    ("tui.screens.config_launch:LaunchScreen",),
+    ("tui.screens.config_list:ConfigListScreen",),
     ("tui.screens.enter_modal_token:ModalTokenScreen",),
     ("tui.screens.enter_hf_token:HfTokenScreen",),
     ("tui.screens.modal_profiles:ModalProfilesScreen",),
@@ -148,8 +161,9 @@ def clashes(keymap: Mapping[str, str]) -> list[tuple[str, str, str]]:
 
 
 # Keys that are shared on purpose: the inner binding is there only while it has something to do (text
-# to copy, a search or a crosshair to end), else the key goes on to the outer one.
-_SHARED = frozenset({"ctrl+c", "escape"})
+# to copy, a search or a crosshair to end), else the key goes on to the outer one. In the editor tab
+# indents, ctrl+z takes a change back and ctrl+r in the find bar goes on with replacing.
+_SHARED = frozenset({"ctrl+c", "super+c", "escape", "tab", "shift+tab", "ctrl+z", "ctrl+f", "ctrl+r"})
 
 
 def check_keymap(wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

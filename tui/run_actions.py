@@ -93,6 +93,7 @@ class RunActions:
         *,
         backend: str = "local",
         overrides: Sequence[str] = (),
+        instead_of: str | None = None,
     ) -> None:
         """Start a run of a config file; :class:`RunStarted` follows.
 
@@ -101,9 +102,21 @@ class RunActions:
             done: Told at the end whether it was started.
             backend: Where it trains.
             overrides: ``key.path=value``, over what the file says.
+            instead_of: An ended run that is deleted once the new one has been started.
         """
-        work = self._launch(config, backend, tuple(overrides))
+        work = self._launch(config, backend, tuple(overrides), instead_of)
         self._run("Start", f"starting {clip(config.name, 40)}", work, done)
+
+    def launch_all(self, config: Path, each: Sequence[Sequence[str]], *, backend: str = "local") -> None:
+        """Start several runs of one config file, one after the other; the first that fails ends it.
+
+        Args:
+            config: The file.
+            each: For each run its ``key.path=value``, the name among them.
+            backend: Where they train.
+        """
+        work = self._launch_all(config, backend, [tuple(one) for one in each])
+        self._run("Start", f"starting {len(each)} runs of {clip(config.name, 40)}", work)
 
     def extend(self, run_id: str) -> None:
         """Ask for a new total of steps; a run that goes on is told, an ended one is resumed with it."""
@@ -241,9 +254,28 @@ class RunActions:
             raise LaunchError("the launch could not be taken back in time; the run waits as before") from None
         await launcher.resume(run, (f"modal.gpu={','.join(gpus)}",))
 
-    async def _launch(self, config: Path, backend: str, overrides: tuple[str, ...]) -> None:
+    async def _launch(
+        self, config: Path, backend: str, overrides: tuple[str, ...], instead_of: str | None = None
+    ) -> None:
         from backend.launchers.base import LaunchRequest
 
         service = await self._feed.service()
         run = await service.launch(LaunchRequest(config_path=config, overrides=overrides), backend)
+        if instead_of is not None:
+            old = await service.record(instead_of)
+            await service.launcher(old).delete(old)
         self._app.post_message(RunStarted(run.id))
+
+    async def _launch_all(self, config: Path, backend: str, each: list[tuple[str, ...]]) -> None:
+        from backend.launchers.base import LaunchError, LaunchRequest
+
+        service = await self._feed.service()
+        last = ""
+        for number, overrides in enumerate(each, 1):
+            request = LaunchRequest(config_path=config, overrides=overrides)
+            try:
+                last = (await service.launch(request, backend)).id
+            except LaunchError as error:
+                raise LaunchError(f"run {number} of {len(each)}: {error}") from error
+        self._app.notify(f"{len(each)} runs are started.", markup=False)
+        self._app.post_message(RunStarted(last))

@@ -42,7 +42,7 @@ def path(kind: Literal["input", "model", "output"]) -> dict[str, Any]:
     return {"path": kind}
 
 
-_DTYPES = {
+DTYPES = {
     "float32": "float32",
     "fp32": "float32",
     "float": "float32",
@@ -58,7 +58,7 @@ _DTYPES = {
 
 
 def _dtype(value: Any) -> Any:
-    return _DTYPES.get(value.strip().lower(), value) if isinstance(value, str) else value
+    return DTYPES.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
 Int = Annotated[int, BeforeValidator(_not_bool)]

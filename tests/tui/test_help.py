@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tui.config_pilot import TEXT, editor_ready, project
 from tests.tui.fake_setup import ALL_GOOD, FakeSetup
 from tests.tui.fakes import (
     LOG,
@@ -39,7 +40,12 @@ _AT_TIMES = {
 }
 
 
-async def test_every_binding_of_the_main_screens_is_in_help(tmp_path: Path) -> None:
+async def test_every_binding_of_the_main_screens_is_in_help(tmp_path: Path, monkeypatch) -> None:
+    project(
+        tmp_path,
+        monkeypatch,
+        wrong=TEXT.replace("my_character", "wrong").replace("batch_size", "batch_sizes"),
+    )
     runs = FakeRuns(FakeRun(summary(backend="modal"), story(250, samples=[sample(100)]), LOG))
     cloud = FakeCloud(CloudRun("abcd2345", "my-lora", "my-lora", "training"))
     app = make_app(
@@ -58,6 +64,18 @@ async def test_every_binding_of_the_main_screens_is_in_help(tmp_path: Path) -> N
         shown |= {key.id for section in help_sections(app.screen, {}) for key in section.keys}
         await pilot.press("9")
         await until(lambda: "ready to train" in screen_text(app))
+        shown |= {key.id for section in help_sections(app.screen, {}) for key in section.keys}
+        await pilot.press("5")
+        await until(lambda: "wrong" in screen_text(app))
+        shown |= {key.id for section in help_sections(app.screen, {}) for key in section.keys}
+        app.screen.edit(tmp_path / "wrong.yaml")
+        editor = await editor_ready(pilot)
+        shown |= {key.id for section in help_sections(app.screen, {}) for key in section.keys}
+        await pilot.press("ctrl+f")
+        await pilot.pause()
+        shown |= {key.id for section in help_sections(app.screen, {}) for key in section.keys}
+        await pilot.press("escape", "f2")
+        await until(lambda: editor.form.fields.field is not None)
         shown |= {key.id for section in help_sections(app.screen, {}) for key in section.keys}
     wanted = {
         binding.id

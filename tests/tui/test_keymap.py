@@ -104,14 +104,14 @@ def test_no_keys(key: str) -> None:
 def test_a_keymap_with_mistakes_keeps_its_good_part() -> None:
     usable, problems = check_keymap(
         {
-            "app.help": "f2",
+            "app.help": "f20",
             "jobs.stpo": "x",
             "jobs.stop": "hyperspace",
             "monitor.zoom": "s",
             "log.search": "ctrl+f",
         }
     )
-    assert usable == {"app.help": "f2", "log.search": "ctrl+f"}
+    assert usable == {"app.help": "f20", "log.search": "ctrl+f"}
     assert problems == [
         "jobs.stpo is no binding; did you mean jobs.stop.",
         "jobs.stop: 'hyperspace' is no key; a key is such as j, f5, ctrl+j or question_mark.",
@@ -136,7 +136,7 @@ def test_two_changes_that_want_one_key() -> None:
 
 
 async def test_changed_keys_work_and_the_old_ones_do_not(tmp_path: Path) -> None:
-    settings = Settings(keymap={"app.help": "f2", "app.monitor": "m", "jobs.down": "ctrl+n"})
+    settings = Settings(keymap={"app.help": "f20", "app.monitor": "m", "jobs.down": "ctrl+n"})
     runs = FakeRuns(FakeRun(summary(), story(9), LOG), summary("other234", name="other"))
     app = make_app(runs, root=tmp_path, settings=settings)
     async with app.run_test(size=(120, 36)) as pilot:
@@ -145,16 +145,16 @@ async def test_changed_keys_work_and_the_old_ones_do_not(tmp_path: Path) -> None
         assert app.screen.MODE == "jobs"
         await pilot.press("ctrl+n")
         assert "other234" in screen_text(app)
-        await pilot.press("f2")
+        await pilot.press("f20")
         assert isinstance(app.screen, HelpScreen)
         assert "^n" in screen_text(app)  # help shows the user's key
         await pilot.press("escape", "m")
         assert isinstance(app.screen, MonitorScreen)
-        assert "f2 Help" in screen_text(app).splitlines()[-1]
+        assert "f20 Help" in screen_text(app).splitlines()[-1]
 
 
 async def test_a_bad_keymap_is_a_toast_and_the_app_works(tmp_path: Path) -> None:
-    (tmp_path / "settings.toml").write_text('[keymap]\n"app.hlep" = "f2"\n"[b]" = "x"\n', encoding="utf-8")
+    (tmp_path / "settings.toml").write_text('[keymap]\n"app.hlep" = "f20"\n"[b]" = "x"\n', encoding="utf-8")
     app = make_app(root=tmp_path, demo=FakeDemo())
     async with app.run_test(size=(120, 36), notifications=True) as pilot:
         await settled(pilot)

@@ -102,6 +102,10 @@ def _command(options: argparse.Namespace) -> int:
             from tui.cli.report import check
 
             return check(options.config, options.overrides, as_json=options.json)
+        case "estimate":
+            from tui.cli.estimate import estimate
+
+            return estimate(options.config, options.overrides, gpu=options.gpu, as_json=options.json)
         case "train":
             from tui.cli.control import train
 

@@ -37,6 +37,18 @@ _CHECK_JSON = """\
   ok       whether it can be trained: no error among the problems
   line, column  1-based; null for what does not stand in the file
 """
+_ESTIMATE_JSON = """\
+--json prints one object:
+  {"pictures", "epochs", "steps_per_picture",
+   "samples": [{"resolution", "samples", "steps", "share", "seconds"}],
+   "gpus": [{"gpu", "chosen", "fits", "memory_bytes", "recompute", "seconds_per_step", "start_seconds",
+             "sampling_seconds", "seconds", "dollars", "measured", "source", "why"}],
+   "checkpoints", "saves", "disk_bytes", "samples_drawn", "prices_as_of", "notes",
+   "changes": [{"key", "to", "seconds", "dollars", "sentence"}]}
+  gpus      those that fit first, the cheapest first
+  measured  whether your own runs or fluxlora-tui bench measured that GPU; else the speed is assumed
+  changes   what would change it most
+"""
 _INSPECT_JSON = """\
 --json prints one object:
   {"path", "size", "kind", "dialects", "ranks", "alphas", "dtypes", "modules", "text_encoder_modules",
@@ -174,6 +186,14 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("config", metavar="CONFIG", help="YAML or JSON file in ai-toolkit's format")
     check.add_argument("--json", action="store_true", help="one JSON document")
     _add_set(check)
+
+    estimate = command(
+        "estimate", "say what a run will take: time, memory and dollars by GPU", _ESTIMATE_JSON
+    )
+    estimate.add_argument("config", metavar="CONFIG", help="YAML or JSON file in ai-toolkit's format")
+    estimate.add_argument("--gpu", metavar="GPU,...", help="only these GPUs of Modal's (default: all)")
+    estimate.add_argument("--json", action="store_true", help="one JSON document")
+    _add_set(estimate)
 
     inspect = command("inspect", "say what a LoRA file is, and which programs it works in", _INSPECT_JSON)
     inspect.add_argument("file", metavar="FILE", help="a .safetensors file")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TextScreen(ModalScreen[str | None], inherit_bindings=False):
-    """The result is the line, or None.
+    """The result is the line without blanks around it, or None.
 
     Args:
         title: Over the box.
@@ -73,7 +73,7 @@ class TextScreen(ModalScreen[str | None], inherit_bindings=False):
         if problem := self._find_problem(event.value):
             self.query_one("#problem", Static).update(Content(one_line(problem)))
         else:
-            self.dismiss(event.value)
+            self.dismiss(event.value.strip())
 
     def action_cancel(self) -> None:
         """Change nothing."""

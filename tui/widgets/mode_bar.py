@@ -70,7 +70,9 @@ class ModeBar(Widget):
         """What stands at the right: the fullest form first, for the one that fits to be taken."""
         label = Content.styled(LABEL, "$text-warning") if is_stand_in() else Content("")
         count = Content.styled(f"● {self._going}" if self._going else "", "$text-primary")
-        going = Content.styled(f"● {plural(self._going, 'run')} going" if self._going else "", "$text-primary")
+        going = Content.styled(
+            f"● {plural(self._going, 'run')} going" if self._going else "", "$text-primary"
+        )
         for parts in ((label, going), (label, count), (going,), (count,)):
             if shown := [part for part in parts if part]:
                 yield Content("  ").join(shown)
