@@ -104,8 +104,10 @@ class SceneBuilder:
             if layout is not None and layout.width + layout.gutter == width
             else max(1, width - 6)
         )
-        scene: Scene | None = None
-        for _ in range(3):
+        # Another width may mean another range of y and other labels, back and forth: labels only ever
+        # get wider here, so this ends.
+        label = 1
+        while True:
             traces = self._traces(shown, x0, x1, plot)
             y = self._y(traces, x0, x1)
             scene = Scene(
@@ -120,11 +122,11 @@ class SceneBuilder:
                 header=self._readout(shown, marks, (x1 - x0) / plot) or self._legend(shown),
                 state=self._state(traces),
                 x_label=chart.x_label,
+                least_label=label,
             )
             if scene.layout.width == plot:
-                break
-            plot = scene.layout.width
-        return scene
+                return scene
+            plot, label = scene.layout.width, max([label, *map(len, scene.y_labels)])
 
     def _traces(self, shown: list[tuple[Curve, Series, int]], x0: float, x1: float, plot: int) -> list[Trace]:
         edges = column_edges(x0, x1, 2 * plot)
