@@ -13,6 +13,7 @@ from backend.launchers import launcher_for
 from backend.launchers.base import Launcher, LaunchRequest, RunState
 from backend.runs.commands import Command
 from backend.runs.folder import RunFolder, RunRecord
+from backend.runs.notes import Notes
 from backend.runs.registry import Registry, RunSummary
 from backend.runs.stream import EventTail
 from backend.runs.view import RunView
@@ -84,6 +85,14 @@ class RunService:
     async def resume(self, run: RunRecord, overrides: Sequence[str] = ()) -> RunRecord:
         """Take the run up again; see :meth:`backend.launchers.base.Launcher.resume`."""
         return await self.launcher(run).resume(run, overrides)
+
+    async def write_notes(self, run: RunRecord, notes: Notes) -> None:
+        """Replace what the user has written on the run.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        await asyncio.to_thread(self.registry.write_notes, run.id, run.path, notes)
 
     async def list(self) -> Sequence[RunSummary]:
         """Every run, the newest first, as it stands now."""
