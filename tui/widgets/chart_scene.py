@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from tui.charts.raster import ColumnCache, Columns, column_edges
 from tui.charts.scene import COLOURS, MISSING, Mark, Run, Scene, Trace
 from tui.charts.series import Series
 from tui.charts.ticks import short_number
-from tui.charts.view import robust_range
+from tui.charts.view import YRange, robust_range
 
 if TYPE_CHECKING:
     from tui.widgets.chart import Chart
@@ -109,7 +110,7 @@ class SceneBuilder:
         label = 1
         while True:
             traces = self._traces(shown, x0, x1, plot)
-            y = self._y(traces, x0, x1)
+            traces, y = self._share_y([curve.axis for curve, _, _ in shown], traces)
             scene = Scene(
                 width,
                 height,
@@ -136,7 +137,7 @@ class SceneBuilder:
             smooth = curve.smooth and points.weight > 0
             gaps = points.gaps
             gaps = gaps[: int(np.searchsorted(gaps, count))]
-            key = (x0, x1, plot, points.epoch, id(points))
+            key = (x0, x1, plot, points.epoch, points.serial)
             raw = self._columns(
                 curve.name, "raw", key, points.x[:count], points.y[:count], edges, gaps, log, points
             )
@@ -178,7 +179,23 @@ class SceneBuilder:
         cache = self._caches.setdefault((name, kind), ColumnCache())
         return cache.get(key, x, y, edges, gaps, log=log, lowest=points.lowest)
 
-    def _y(self, traces: list[Trace], x0: float, x1: float) -> tuple[float, float]:
+    def _share_y(self, axes: list[str], traces: list[Trace]) -> tuple[list[Trace], tuple[float, float]]:
+        """The range of the first curve's axis, and curves of other axes moved from their ranges into it."""
+        chart = self._chart
+        lead = axes[0]
+        y = self._y([t for t, axis in zip(traces, axes, strict=True) if axis == lead], chart.y_range)
+        if len(set(axes)) == 1:
+            return traces, y
+        moved = []
+        for trace, axis in zip(traces, axes, strict=True):
+            if axis != lead:
+                same = [t for t, a in zip(traces, axes, strict=True) if a == axis]
+                own = self._y(same, chart.other_ranges.setdefault(axis, YRange()))
+                trace = _moved(trace, own, y, log=chart.log_y)
+            moved.append(trace)
+        return moved, y
+
+    def _y(self, traces: list[Trace], y_range: YRange) -> tuple[float, float]:
         lows: list[float] = []
         highs: list[float] = []
         for trace in traces:
@@ -195,7 +212,7 @@ class SceneBuilder:
         if bounds is None:
             return (0.1, 1.0) if log else (0.0, 1.0)
         lo, hi = (10.0 ** bounds[0], 10.0 ** bounds[1]) if log else bounds
-        return self._chart.y_range.update(lo, hi, log=log)
+        return y_range.update(lo, hi, log=log)
 
     # -- words --------------------------------------------------------------------------------------
 
@@ -250,3 +267,23 @@ class SceneBuilder:
         elif not chart.x_window.live:
             words.append("not following")
         return words
+
+
+def _moved(trace: Trace, own: tuple[float, float], into: tuple[float, float], *, log: bool) -> Trace:
+    """A trace of another axis, stretched from its own range into the one that is labelled."""
+
+    def move(values: np.ndarray) -> np.ndarray:
+        (a, b), (c, d) = own, into
+        if log:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                share = (np.log(values) - np.log(a)) / ((np.log(b) - np.log(a)) or 1.0)
+            result: np.ndarray = np.exp(np.log(c) + share * (np.log(d) - np.log(c)))
+        else:
+            result = c + (values - a) / ((b - a) or 1.0) * (d - c)
+        return result
+
+    def columns(of: Columns | None) -> Columns | None:
+        return None if of is None else replace(of, lo=move(of.lo), hi=move(of.hi))
+
+    value = None if trace.value is None else float(move(np.array([trace.value]))[0])
+    return replace(trace, raw=columns(trace.raw), smooth=columns(trace.smooth), value=value)
