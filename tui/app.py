@@ -17,7 +17,7 @@ with quick_imports():
     from textual.binding import Binding, BindingType
 
     from backend.home import home
-    from tui.messages import OperationFailed, RunChosen, RunStarted
+    from tui.messages import EditConfig, OperationFailed, RunChosen, RunStarted
     from tui.modes import MODE_TABLE, make_screen
     from tui.place import is_stand_in
     from tui.quitting import quit_question
@@ -260,6 +260,19 @@ class FluxLoraApp(App[int], inherit_bindings=False):
     def on_run_started(self, message: RunStarted) -> None:
         """A run was launched: watch it."""
         self.open_run(message.run_id)
+
+    async def on_edit_config(self, message: EditConfig) -> None:
+        """Edit a config: in the editor where there is one, else by whatever the user edits files with."""
+        await self.action_go("configs")
+        open_config = getattr(self.screen, "open_config", None)
+        if open_config is not None:
+            open_config(message.path)
+            return
+        await self.action_go("jobs")
+        self.actions.new_run(self.backend, str(message.path))
+        self.notify(
+            f"Edit {message.path}, then press enter here.", title="A copy of its config", markup=False
+        )
 
     def on_operation_failed(self, message: OperationFailed) -> None:
         """Something did not work: say so."""

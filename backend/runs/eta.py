@@ -33,8 +33,8 @@ class Eta:
 class EtaEstimate:
     """Estimates from when steps came, so that samples and saves between them count.
 
-    The range is by batch means (Law and Kelton, "Simulation Modeling and Analysis"): steps near each other take
-    alike, so the spread of the means of a few batches says more than that of single steps.
+    The range is by batch means (Law and Kelton, "Simulation Modeling and Analysis"): steps near each other
+    take alike, so the spread of the means of a few batches says more than that of single steps.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
 """What a run's curves say about how it learns: not a number, divergence, plateau, overfitting.
 
 The loss of a flow-matching step depends on the noise level drawn for it, so single losses say little. Steps
-are gathered in blocks, windows of blocks are compared by their means, and a difference counts only where it is
-large against its standard error (Welch, "The generalization of Student's problem", 1947). A curve that is too
-noisy to tell gives no signal rather than a wrong one.
+are gathered in blocks, windows of blocks are compared by their means, and a difference counts only where it
+is large against its standard error (Welch, "The generalization of Student's problem", 1947). A curve that is
+too noisy to tell gives no signal rather than a wrong one.
 """
 
 from __future__ import annotations

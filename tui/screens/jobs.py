@@ -180,13 +180,7 @@ class JobsScreen(MainScreen):
 
     def action_new_run(self) -> None:
         """Ask for a config file and train it."""
-        from tui.screens.new_run import NewRun, NewRunScreen
-
-        def answered(run: NewRun | None) -> None:
-            if run is not None:
-                self.flux.actions.launch(run.config, backend=run.backend, overrides=run.overrides)
-
-        self.app.push_screen(NewRunScreen(self.flux.backend), answered)
+        self.flux.actions.new_run(self.flux.backend)
 
     def action_start_demo(self) -> None:
         """Train the demo project; once."""

@@ -29,15 +29,31 @@ if TYPE_CHECKING:
     from textual import events
     from textual.widget import Widget
 
-    from backend.events import Event
+    from backend.events import Event, SampleEvent
     from backend.launchers.base import RunState
+    from backend.runs.insight import RunInsight
     from backend.runs.view import RunView
     from tui.services import RunRow
     from tui.terminal import Protocol
+    from tui.widgets.overview_text import Overview
 
 _TICK = 0.25  # seconds between repaints of the header
 _ON_RUN = frozenset(  # keys that need a run
-    {"stop_run", "stop_now", "resume_run", "ask_trainer", "extend", "delete_run", "bring_home", "add_gpus"}
+    {
+        "stop_run",
+        "stop_now",
+        "resume_run",
+        "ask_trainer",
+        "extend",
+        "delete_run",
+        "bring_home",
+        "add_gpus",
+        "overview",
+        "gallery",
+        "files",
+        "compare",
+        "restart",
+    }
 )
 _YOUNG = 60.0  # seconds after its launch in which a run that is safe already was not so before
 _TALL = 34  # lines from which on the samples are shown without being asked for
@@ -70,27 +86,9 @@ class MonitorScreen(RunKeys):
     AUTO_FOCUS = "LogPane"
     HELP: ClassVar[str] = "Only watching: the run trains in a process of its own, so leaving changes nothing."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "stop_run", "Stop", id="monitor.stop",
-                tooltip="Save the run and stop it; asks first."),
-        Binding("r", "resume_run", "Resume", id="monitor.resume",
-                tooltip="Take the run up from its last save."),
-        Binding("a", "add_gpus", "Add GPUs", id="monitor.add-gpus",
-                tooltip="Wait for other GPUs too; asks first."),
-        Binding("b", "bring_home", "Bring home", id="monitor.bring-home",
-                tooltip="Download the newest LoRA and the pictures; again cancels."),
         Binding("z", "solo", "Zoom", id="monitor.zoom", tooltip="The focused pane alone, or all again."),
         Binding("i", "toggle_samples", "Images", id="monitor.samples",
                 tooltip="Show or hide the sample pictures."),
-        Binding("v", "ask_trainer('save')", "Save now", id="monitor.save-now",
-                tooltip="Have a checkpoint saved now."),
-        Binding("d", "ask_trainer('sample')", "Draw now", id="monitor.sample-now",
-                tooltip="Have the sample pictures drawn now."),
-        Binding("x", "extend", "Extend", id="monitor.extend",
-                tooltip="Give it another total of steps; asks for it."),
-        Binding("S", "stop_now", "Stop now", show=False, id="monitor.stop-now",
-                tooltip="End the run at once, without saving; asks first."),
-        Binding("D", "delete_run", "Delete", show=False, id="monitor.delete",
-                tooltip="Delete an ended run's files, here and on Modal; asks first."),
         Binding("left_square_bracket", "step_run(-1)", "Newer run", show=False, id="monitor.previous-run",
                 tooltip="The run above in the table of jobs."),
         Binding("right_square_bracket", "step_run(1)", "Older run", show=False, id="monitor.next-run",
@@ -103,6 +101,7 @@ class MonitorScreen(RunKeys):
         super().__init__()
         self._follower: RunFollower | None = None
         self._view: RunView | None = None
+        self._insight: RunInsight | None = None
         self._truth: RunState | None = None  # how the run stands, once nothing more comes
         self._saved: int | None = None  # the step of the last resume state that the events tell of
         self._pictures: Protocol = "half"
@@ -152,9 +151,11 @@ class MonitorScreen(RunKeys):
 
     def open_run(self, run_id: str) -> None:
         """Show a run from its beginning and follow it."""
+        from backend.runs.insight import RunInsight
         from backend.runs.view import RunView
 
         self.flux.current_run = self._run_id = run_id
+        self._insight = RunInsight()
         self._view, self._truth, self._saved, self._shown = RunView(), None, None, None
         self._place, self._phase = None, ("", 0.0)
         self.query_one(LogPane).clear()
@@ -247,6 +248,8 @@ class MonitorScreen(RunKeys):
             elif isinstance(event, CommandEvent):
                 self.flux.actions.requests.answered(event)
         self._view.apply(events)
+        if self._insight is not None:
+            self._insight.take(events)
         self.query_one(LossChart).take_events(events)
         if (len(self._view.samples), self._view.drawing) != pictures:
             self._show_samples()
@@ -311,6 +314,20 @@ class MonitorScreen(RunKeys):
             other_gpus=self._place.other_gpus if self._place is not None else (),
         )
 
+    def _overview(self, run_id: str) -> Overview | None:
+        from backend.runs.notes import Notes
+        from tui.widgets.overview_text import Overview
+
+        row = self.flux.feed.get(run_id)
+        if row is None or self._run_id != run_id or self._view is None or self._insight is None:
+            return None
+        status, reason = self._status(row, self._view)
+        facts = self._facts(row, self._view, status, reason, self.flux.clock())
+        return Overview(facts, self._insight, self.flux.actions.notes.get(run_id, Notes()))
+
+    def _samples_of(self, run_id: str) -> list[SampleEvent]:
+        return list(self._view.samples) if self._view is not None and self._run_id == run_id else []
+
     def _why_nothing(self) -> str:
         feed = self.flux.feed
         if feed.error:
@@ -352,7 +369,7 @@ class MonitorScreen(RunKeys):
                 return status in RESUMABLE or None
             case "delete_run":
                 return not is_live(status) or None
-            case "extend":
+            case "extend" | "overview" | "gallery" | "files" | "compare" | "restart":
                 return True
             case _:
                 return is_live(status) or None
