@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tui.charts.curve import Curve
+from tui.charts.picture import PLOT, Figure, Line
 from tui.charts.raster import ColumnCache, Columns, column_edges
 from tui.charts.scene import COLOURS, MISSING, Mark, Run, Scene, Trace
 from tui.charts.series import Series
@@ -128,6 +129,26 @@ class SceneBuilder:
             if scene.layout.width == plot:
                 return scene
             plot, label = scene.layout.width, max([label, *map(len, scene.y_labels)])
+
+    def figure(self) -> Figure:
+        """What is shown, for a picture; there must be points."""
+        chart, shown, extent = self._chart, self._shown(), self.extent()
+        assert extent is not None
+        x0, x1 = chart.x_window.bounds(*extent)
+        caches, self._caches = self._caches, {}  # another width: leave the screen's alone
+        try:
+            traces = self._traces(shown, x0, x1, PLOT // 2)
+        finally:
+            self._caches = caches
+        traces, y = self._share_y([curve.axis for curve, _, _ in shown], traces)
+        lines = [
+            Line(curve.label, curve.number, trace.raw, trace.smooth)
+            for (curve, _, _), trace in zip(shown, traces, strict=True)
+            if trace.raw is not None
+        ]
+        marks = [(mark.x, mark.label, mark.kind) for mark in chart.marks]
+        title = " · ".join(self._state(traces))
+        return Figure(title, (x0, x1), y, chart.log_y, lines, marks, chart.x_label, chart.y_label)
 
     def _traces(self, shown: list[tuple[Curve, Series, int]], x0: float, x1: float, plot: int) -> list[Trace]:
         edges = column_edges(x0, x1, 2 * plot)
