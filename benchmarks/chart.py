@@ -18,11 +18,24 @@ import time
 from collections.abc import Callable
 
 from textual.app import App, ComposeResult
+from textual.widget import Widget
 
 from tui.widgets.chart import Chart
 
 WIDTH, HEIGHT = 120, 36
 SERIES = 3
+
+
+class OneWidget(App[None]):
+    """A screen filled by one widget."""
+
+    def __init__(self, widget: Widget) -> None:
+        super().__init__()
+        self.widget = widget
+
+    def compose(self) -> ComposeResult:
+        """The widget."""
+        yield self.widget
 
 
 class ChartApp(App[None]):
@@ -121,6 +134,9 @@ async def measure(count: int, repeats: int) -> dict[str, tuple[float, float]]:
     results["naive braille plot in Python"] = timed(lambda: naive_plot(data), 3 if count <= 100_000 else 1)
     if importlib.util.find_spec("plotext") is not None:
         results["plotext"] = timed(lambda: plotext_plot(data), 1)
+    for module, plot in (("textual_plotext", textual_plotext_plot), ("textual_plot", textual_plot_plot)):
+        if importlib.util.find_spec(module) is not None:
+            results[module.replace("_", "-")] = await plot(data)
     return results
 
 
@@ -133,6 +149,34 @@ def plotext_plot(data: list[tuple[list[float], list[float]]]) -> str:
     for xs, ys in data:
         plotext.plot(xs, ys, marker="braille")
     return str(plotext.build())
+
+
+async def textual_plotext_plot(data: list[tuple[list[float], list[float]]]) -> tuple[float, float]:
+    """A repaint of textual-plotext's widget, where it is installed."""
+    library = importlib.import_module("textual_plotext")
+    widget = library.PlotextPlot()
+    async with OneWidget(widget).run_test(size=(WIDTH, HEIGHT)) as pilot:
+        await pilot.pause()
+        for xs, ys in data:
+            widget.plt.plot(xs, ys, marker="braille")
+
+        def paint() -> None:
+            widget.refresh()
+            widget._render()
+
+        return timed(paint, 1)
+
+
+async def textual_plot_plot(data: list[tuple[list[float], list[float]]]) -> tuple[float, float]:
+    """A repaint of textual-plot's widget, where it is installed."""
+    library = importlib.import_module("textual_plot")
+    numpy = importlib.import_module("numpy")
+    widget = library.PlotWidget()
+    async with OneWidget(widget).run_test(size=(WIDTH, HEIGHT)) as pilot:
+        await pilot.pause()
+        for xs, ys in data:
+            widget.plot(numpy.array(xs), numpy.array(ys), hires_mode=library.HiResMode.BRAILLE)
+        return timed(widget._render_plot, 1)
 
 
 def main() -> None:

@@ -199,9 +199,9 @@ async def test_selecting_and_copying() -> None:
 async def test_times_can_be_hidden() -> None:
     async with PaneApp().run_test(size=(70, 20)) as pilot:
         pane = await _run_app(pilot)
-        await pilot.press("t")
+        await pilot.press("T")
         assert _rows(pane)[0] == "INFO    training"
-        await pilot.press("t")
+        await pilot.press("T")
         assert _rows(pane)[0] == "12:00:00 INFO    training"
 
 

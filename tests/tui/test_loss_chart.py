@@ -136,19 +136,19 @@ async def test_m_walks_through_the_numbers() -> None:
         assert "GiB 10" in _text(chart)
 
 
-async def test_t_walks_through_steps_minutes_and_epochs_and_the_crosshair_stays_at_its_step() -> None:
+async def test_x_walks_through_steps_minutes_and_epochs_and_the_crosshair_stays_at_its_step() -> None:
     async with ChartApp().run_test(size=(90, 24)) as pilot:
         chart = await _drawn(pilot)
         chart.show_step(20)
-        await pilot.press("t")
+        await pilot.press("X")
         assert _points(chart, "loss")[-1] == (pytest.approx(4.0), 1 / 40)
         assert chart.cursor_step == 20
         assert "minutes" in _text(chart)
-        await pilot.press("t")
+        await pilot.press("X")
         assert _points(chart, "loss")[9][0] == pytest.approx(1.0)
         assert _points(chart, "loss")[-1][0] == pytest.approx(4.0)
         assert chart.cursor_step == 20
-        await pilot.press("t")
+        await pilot.press("X")
         assert _points(chart, "loss")[-1] == (40, 1 / 40)
 
 
@@ -163,7 +163,7 @@ async def test_over_time_an_attempt_that_was_given_up_is_shown_and_over_steps_it
         )
         assert [x for x, _ in _points(chart, "loss")] == [float(n) for n in range(1, 32)]
         assert any(mark.kind == "resume" for mark in chart.marks)
-        await pilot.press("t")
+        await pilot.press("X")
         assert len(_points(chart, "loss")) == 41
         chart.set_rate(1.0)
         chart.show_metrics(["cost"])
@@ -216,7 +216,7 @@ async def test_events_that_come_twice_or_late_count_once_and_in_their_place() ->
         assert _points(chart, "loss") == whole
         chart.focus()
         await pilot.pause()
-        await pilot.press("t")
+        await pilot.press("X")
         assert [y for _, y in _points(chart, "loss")] == [y for _, y in whole]
 
 
@@ -242,7 +242,7 @@ async def test_nans_samples_and_checkpoints_are_marked() -> None:
         ]
 
 
-async def test_o_asks_for_other_runs() -> None:
+async def test_a_asks_for_other_runs() -> None:
     asked = []
 
     class Asking(ChartApp):
@@ -252,7 +252,7 @@ async def test_o_asks_for_other_runs() -> None:
 
     async with Asking().run_test(size=(90, 24)) as pilot:
         chart = await _drawn(pilot)
-        await pilot.press("o")
+        await pilot.press("A")
         await _until(pilot, lambda: asked == [chart])
 
 

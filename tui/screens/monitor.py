@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import work
+from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.worker import get_current_worker
 
 from backend.events import CommandEvent, PhaseEvent
 from tui.messages import OperationFailed, RunsChanged
@@ -18,6 +19,7 @@ from tui.run_follower import RunFollower
 from tui.screens.run_keys import RunKeys
 from tui.status import RESUMABLE, is_live
 from tui.terminal import current_protocol
+from tui.widgets.chart_legend import Entry, LegendScreen
 from tui.widgets.log_pane import LogPane
 from tui.widgets.loss_chart import LossChart
 from tui.widgets.place_line import is_waiting
@@ -158,8 +160,10 @@ class MonitorScreen(RunKeys):
         self._insight = RunInsight()
         self._view, self._truth, self._saved, self._shown = RunView(), None, None, None
         self._place, self._phase = None, ("", 0.0)
-        self.query_one(LogPane).clear()
-        self.query_one(LossChart).clear()
+        log, chart = self.query_one(LogPane), self.query_one(LossChart)
+        log.clear()
+        chart.clear()
+        log.export_name = chart.export_name = run_id
         row = self.flux.feed.get(run_id)
         self.query_one(Samples).show_samples(row.path if row is not None else Path(), ())
         self._follow(run_id)
@@ -253,6 +257,52 @@ class MonitorScreen(RunKeys):
         self.query_one(LossChart).take_events(events)
         if (len(self._view.samples), self._view.drawing) != pictures:
             self._show_samples()
+
+    # Between the panes
+
+    @on(LogPane.LineSelected)
+    def _show_step_of_line(self, event: LogPane.LineSelected) -> None:
+        self.query_one(LossChart).show_step(event.step)
+
+    @on(LossChart.CursorMoved)
+    def _show_line_of_step(self, event: LossChart.CursorMoved) -> None:
+        self.query_one(LogPane).show_step(self.query_one(LossChart).cursor_step)
+
+    @on(LossChart.OverlayWanted)
+    def _choose_overlays(self, event: LossChart.OverlayWanted) -> None:
+        shown = event.chart.overlays
+        others = [run for run in self.flux.feed.runs if run.id != self._run_id]
+        if not others:
+            self.notify("There is no other run to lay over this one.")
+            return
+        entries = [Entry(run.id, f"{run.name} · {run.id}", run.id in shown) for run in others]
+        self.app.push_screen(LegendScreen(entries, self._toggle_overlay, "Other runs"))
+
+    def _toggle_overlay(self, run_id: str, shown: bool) -> None:
+        chart, row = self.query_one(LossChart), self.flux.feed.get(run_id)
+        if shown and row is not None:
+            chart.overlay(run_id, row.name, ())
+            self._follow_overlay(run_id, row.name)
+        else:
+            chart.remove_overlay(run_id)
+
+    @work(group="follow-overlay", exit_on_error=False)
+    async def _follow_overlay(self, run_id: str, name: str) -> None:
+        chart, watched = self.query_one(LossChart), self._run_id
+
+        def take(events: Sequence[Event]) -> None:
+            if self._run_id != watched or run_id not in chart.overlays:
+                worker.cancel()
+            else:
+                chart.overlay(run_id, name, events)
+
+        worker = get_current_worker()
+        try:
+            await RunFollower(run_id, take, lambda data: None).events(await self.flux.feed.service())
+        except Exception as error:
+            self.post_message(
+                OperationFailed(f"The run {name} cannot be read", str(error) or type(error).__name__)
+            )
 
     # What is shown
 

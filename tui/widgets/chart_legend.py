@@ -43,7 +43,7 @@ class LegendScreen(ModalScreen[None], inherit_bindings=False):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,g,o", "close", "Close", id="legend.close", tooltip="Back to the chart."),
+        Binding("escape,g,A", "close", "Close", id="legend.close", tooltip="Back to the chart."),
     ]
     DEFAULT_CSS = """
     LegendScreen { align: center middle; }

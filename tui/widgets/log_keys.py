@@ -16,7 +16,7 @@ The run's output, live. It follows the newest line until you move up; the corner
   takes what you type as a regular expression, in both.
 - **space** selects a line (so does a click) and takes the chart to its step; **shift** with the arrows, or a
   drag, selects more. **y** copies, **W** saves all the lines shown to a file.
-- **w** wraps long lines; unwrapped, **left** and **right** pan. A `›` marks a line that goes on. **t** hides
+- **w** wraps long lines; unwrapped, **left** and **right** pan. A `›` marks a line that goes on. **T** hides
   the times.
 """  # noqa: RUF001
 
@@ -33,7 +33,7 @@ BINDINGS: list[BindingType] = [
     Binding("ctrl+r", "toggle_regex", "Regex", id="log.regex", show=False,
             tooltip="Search and filter by regular expression, or by plain text"),
     Binding("colon", "jump", "Go to", id="log.jump", show=False, tooltip="Go to a step, a time or a line"),
-    Binding("t", "toggle_times", "Times", id="log.times", show=False,
+    Binding("T", "toggle_times", "Times", id="log.times", show=False,
             tooltip="Show or hide the time at the beginning of lines"),
     Binding("space", "select", "Select", id="log.select", show=False,
             tooltip="Select a line, and show its step in the chart"),

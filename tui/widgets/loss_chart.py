@@ -33,9 +33,9 @@ _SMOOTH = frozenset({"loss", "grad_norm", "seconds"})
 _X_LABELS = {"step": "step", "time": "minutes", "epoch": "epoch"}
 
 HELP = """
-- **t** puts steps, minutes or epochs on the x axis. **m** shows the next number alone (loss, learning rate,
+- **X** puts steps, minutes or epochs on the x axis. **m** shows the next number alone (loss, learning rate,
   gradient norm, seconds a step, memory, cost); **g** chooses which are shown together, and of which runs.
-- **o** lays other runs over this one. **w** saves the picture as PNG and SVG, and the numbers as CSV.
+- **A** lays other runs over this one. **w** saves the picture as PNG and SVG, and the numbers as CSV.
 - `◆` is a checkpoint, `▪` samples, `»` a resume, `!` the first value of a stretch that is not finite.
 """
 
@@ -57,7 +57,7 @@ class LossChart(Chart):
 
     HELP: ClassVar[str] = Chart.HELP + HELP
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("t", "next_x", "X axis", id="chart.x-axis", show=False,
+        Binding("X", "next_x", "X axis", id="chart.x-axis", show=False,
                 tooltip="Put steps, minutes or epochs on the x axis"),
         Binding("m", "next_metric(1)", "Metric", id="chart.metric",
                 tooltip="Show the next number alone: loss, lr, gradient norm, s/step, memory, cost"),
@@ -65,7 +65,7 @@ class LossChart(Chart):
                 tooltip="Show the number before alone"),
         Binding("g", "legend", "Legend", id="chart.legend", show=False,
                 tooltip="Choose which curves are shown"),
-        Binding("o", "overlay", "Overlay", id="chart.overlay", show=False,
+        Binding("A", "overlay", "Overlay", id="chart.overlay", show=False,
                 tooltip="Lay other runs over this one"),
         Binding("w", "export", "Save picture", id="chart.export", show=False,
                 tooltip="Save the picture as PNG and SVG, and the numbers as CSV"),
