@@ -24,6 +24,7 @@ _SETUP = "tui.screens.setup:SetupScreen"
 CHAINS: tuple[tuple[str, ...], ...] = (
     (_APP, _JOBS, "tui.widgets.run_table:RunTable"),
     (_APP, _JOBS, "tui.widgets.demo_card:DemoCard"),
+    (_APP, _JOBS, "tui.widgets.run_search:RunSearch"),
     (_APP, _MONITOR, "tui.widgets.log_pane:LogPane"),
     (_APP, _MONITOR, "tui.widgets.chart:Chart"),
     (_APP, _MONITOR, "tui.widgets.samples:Samples"),

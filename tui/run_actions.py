@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui.bulk_actions import BulkActions
 from tui.downloads import Downloads
 from tui.messages import OperationFailed, RunStarted
 from tui.requests import TrainerRequests
@@ -30,6 +31,7 @@ class RunActions:
         busy: What is on its way right now, as ``launching demo`` and the like.
         requests: What trainers are asked for.
         downloads: Files that are being brought home.
+        bulk: What is done with several runs at once.
         notes: What the user wrote on runs, as far as it was read.
     """
 
@@ -39,6 +41,7 @@ class RunActions:
         self.busy: list[str] = []
         self.requests = TrainerRequests(app, feed, self._run)
         self.downloads = Downloads(app, feed)
+        self.bulk = BulkActions(app, feed)
         self.notes: dict[str, Notes] = {}
 
     def stop(self, run_id: str, *, now: bool = False) -> None:
