@@ -24,6 +24,7 @@ with quick_imports():
     from tui.run_actions import RunActions
     from tui.run_cache import cache_path
     from tui.run_feed import RunFeed
+    from tui.run_notices import Herald
     from tui.services import (
         CloudFactory,
         Demo,
@@ -144,6 +145,7 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         self.clock = clock
         self.feed = RunFeed(self, runs, cache_path(root))
         self.actions = RunActions(self, self.feed)
+        self._herald = Herald(self)
         self.current_run: str | None = open_run
         self.keymap = dict(self.settings.keymap)
         register_themes(self)
@@ -171,6 +173,7 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         for problem in self._problems:
             self.notify(problem, title="Settings", severity="warning", timeout=12, markup=False)
         self._theme_choice.follow()
+        self.feed.herald = self._herald.take
         self._watch_runs()
         self._look_round()
         if self.current_run is not None:

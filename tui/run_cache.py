@@ -33,6 +33,7 @@ class CachedRun:
     dollars: float | None = None
     tags: tuple[str, ...] = ()
     archived: bool = False
+    budget: float | None = None
 
 
 def cache_path(home: Path) -> Path:

@@ -74,6 +74,10 @@ class RunRow(Protocol):
         """Whether the user has put it away."""
 
     @property
+    def budget(self) -> float | None:
+        """Dollars at which it saves and stops; None without a limit."""
+
+    @property
     def path(self) -> Path:
         """The run's folder."""
 

@@ -38,17 +38,19 @@ CREATE TABLE IF NOT EXISTS runs (
     mark TEXT NOT NULL DEFAULT '',
     dollars REAL,
     tags TEXT NOT NULL DEFAULT '',
-    archived INTEGER NOT NULL DEFAULT 0
+    archived INTEGER NOT NULL DEFAULT 0,
+    budget REAL
 );
 """
 _LATER = {  # columns that an index of an older version lacks
     "dollars": "REAL",
     "tags": "TEXT NOT NULL DEFAULT ''",
     "archived": "INTEGER NOT NULL DEFAULT 0",
+    "budget": "REAL",
 }
 _COLUMNS = (
     "id, name, backend, path, created, steps, status, reason, step, loss, seconds_per_step, updated, mark, "
-    "dollars, tags, archived"
+    "dollars, tags, archived, budget"
 )
 
 
@@ -73,6 +75,7 @@ class RunSummary:
         dollars: What it has cost so far, to the cent; None where it costs nothing or nobody knows.
         tags: The user's words on it.
         archived: Whether the user has put it away.
+        budget: Dollars at which it saves and stops; None without a limit.
     """
 
     id: str
@@ -91,6 +94,7 @@ class RunSummary:
     dollars: float | None = None
     tags: tuple[str, ...] = ()
     archived: bool = False
+    budget: float | None = None
 
 
 class RunNotFoundError(Exception):
@@ -266,7 +270,7 @@ class Registry:
         with self._cursor() as connection:
             connection.execute(
                 "UPDATE runs SET status=?, reason=?, step=?, steps=?, loss=?, seconds_per_step=?, updated=?,"
-                " mark=?, dollars=? WHERE id=?",
+                " mark=?, dollars=?, budget=? WHERE id=?",
                 (
                     run.status,
                     run.reason,
@@ -277,6 +281,7 @@ class Registry:
                     run.updated,
                     run.mark,
                     run.dollars,
+                    run.budget,
                     run.id,
                 ),
             )

@@ -1,4 +1,4 @@
-"""The table of hundreds of runs: searched, sorted, grouped, marked, put away, stopped and deleted together."""
+"""The table of hundreds of runs: searched, sorted, grouped, put away, stopped and deleted together."""
 
 from __future__ import annotations
 

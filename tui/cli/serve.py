@@ -50,8 +50,8 @@ def serve(host: str, port: int, token: str | None) -> int:
     if open_to_others:
         print(
             f"fluxlora-tui: warning: {host} can be reached by others. Whoever has the address with its token "
-            "can do all that you can: start runs that cost money, delete files. What is typed is not encrypted: "
-            "use it behind an SSH tunnel or a proxy with TLS.",
+            "can do all that you can: start runs that cost money, delete files. What is typed is not "
+            "encrypted: use it behind an SSH tunnel or a proxy with TLS.",
             file=sys.stderr,
         )
     print(f"the app is at {address}\npress Ctrl-C to end it", flush=True)
