@@ -13,7 +13,8 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.widgets import Input
 
-from tui.logs.levels import Level, level_of, phase_span, step_of, time_of
+from backend.events import Phase
+from tui.logs.levels import PHASES, Level, level_of, phase_span, step_of, time_of
 from tui.logs.places import parse_place
 from tui.logs.search import LineFilter, Query, search
 from tui.logs.store import LogStore
@@ -253,6 +254,7 @@ def test_the_level_of_a_line(text: str, level: Level | None) -> None:
 
 
 def test_what_lines_tell_of() -> None:
+    assert set(PHASES) == set(Phase)
     assert step_of(" 12%|##  | 96/800 [00:12<01:30, 7.9it/s]") == 96
     assert step_of("12:00:00 INFO    training 26 layers") is None
     assert time_of("2026-01-01T01:02:03Z hello") == 3723

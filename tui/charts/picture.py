@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import numpy as np
 
-from backend.files import atomic_file
 from tui.charts.raster import Columns
 from tui.charts.ticks import linear_ticks, log_ticks, tick_labels
 
@@ -134,7 +133,10 @@ def _shapes(figure: Figure) -> list[tuple[str, str, list[tuple[float, float]]]]:
 def _texts(figure: Figure) -> list[tuple[float, float, str, str, str]]:
     """``(x, y of the middle, anchor, colour, text)``."""
     x_ticks, y_ticks = figure.ticks()
-    texts = [(x, HEIGHT - _BOTTOM + 16, "middle", "#333333", label) for x, label in x_ticks]
+    texts: list[tuple[float, float, str, str, str]] = []
+    texts += [(x, HEIGHT - _BOTTOM + 16.0, "middle", "#333333", label) for x, label in x_ticks]
+        (x, HEIGHT - _BOTTOM + 16, "middle", "#333333", label) for x, label in x_ticks
+    ]
     texts += [(_LEFT - 8, y, "end", "#333333", label) for y, label in y_ticks]
     texts.append((WIDTH / 2, HEIGHT - 14, "middle", "#333333", figure.x_label))
     texts.append((_LEFT, 16, "start", "#000000", figure.title))
@@ -145,12 +147,8 @@ def _texts(figure: Figure) -> list[tuple[float, float, str, str, str]]:
     return texts
 
 
-def write_svg(path: Path, figure: Figure) -> None:
-    """Write the picture as SVG.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+def svg(figure: Figure) -> bytes:
+    """The picture as SVG."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'font-family="sans-serif" font-size="14"><rect width="100%" height="100%" fill="#ffffff"/>'
@@ -171,16 +169,11 @@ def write_svg(path: Path, figure: Figure) -> None:
             f'<text x="{x:g}" y="{y + 5:g}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
         )
     parts.append("</svg>\n")
-    with atomic_file(path) as file:
-        file.write("\n".join(parts).encode("utf-8", "replace"))
+    return "\n".join(parts).encode("utf-8", "replace")
 
 
-def write_png(path: Path, figure: Figure) -> None:
-    """Write the picture as PNG.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+def png(figure: Figure) -> bytes:
+    """The picture as PNG."""
     from PIL import Image, ImageColor, ImageDraw, ImageFont
 
     image = Image.new("RGB", (WIDTH, HEIGHT), "white")
@@ -197,5 +190,6 @@ def write_png(path: Path, figure: Figure) -> None:
     anchors = {"start": "lm", "middle": "mm", "end": "rm"}
     for x, y, anchor, colour, text in _texts(figure):
         draw.text((x, y), text, fill=colour, anchor=anchors[anchor], font=font)
-    with atomic_file(path) as file:
-        image.save(file, "PNG")
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from backend.events import Phase
-
 
 class Level(StrEnum):
     """How serious a word in the log, or a line, is."""
@@ -33,7 +31,24 @@ _TIME = re.compile(
     r"\[?(?:\d{4}-\d\d-\d\d[ T])?(\d\d):(\d\d):(\d\d)(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?(?: +|$)"
 )
 _CALM = re.compile(r"(?:\[?[\d:T.,Z+ -]*\]?)?\b(?:(DEBUG|TRACE)|(INFO|NOTICE))\b")
-_NAMES = "|".join(sorted(map(re.escape, Phase), key=len, reverse=True))
+PHASES = (
+    "checking",
+    "uploading",
+    "downloading base model",
+    "building image",
+    "waiting for a GPU",
+    "starting container",
+    "loading",
+    "caching latents",
+    "caching text",
+    "compiling",
+    "training",
+    "sampling",
+    "saving",
+)
+"""What a run does, one after the other; the values of :class:`backend.events.Phase`."""
+
+_NAMES = "|".join(sorted(map(re.escape, PHASES), key=len, reverse=True))
 _PHASE = re.compile(rf"(?:{_TIME.pattern})?(?:INFO +)?({_NAMES})(?=$|: | \()")
 _STEP = re.compile(r"\bstep (\d+)\b|[|:] +(\d+)/\d+ \[\d+:\d\d")
 

@@ -15,10 +15,10 @@ from textual.reactive import reactive
 from textual.worker import get_current_worker
 
 from tui.exports import export_path
+from tui.log_saving import write_lines
 from tui.logs.filtered import FilteredLog
 from tui.logs.pace import Pace
 from tui.logs.places import StepIndex, find_time, step_at
-from tui.logs.saving import write_lines
 from tui.logs.store import LogStore
 from tui.logs.viewport import Lines, LogViewport
 from tui.widgets import log_keys

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from backend.events import AttemptEvent, CheckpointEvent, SampleEvent, StepEvent, ValidationEvent
-from tui.charts.history import METRICS, VALIDATION, RunHistory, XAxis
+from tui.run_history import METRICS, VALIDATION, RunHistory, XAxis
 from tui.widgets.chart import Chart
 from tui.widgets.chart_legend import Entry, LegendScreen
 
@@ -342,8 +342,9 @@ class LossChart(Chart):
         if self._builder is None or self._builder.extent() is None:
             self.notify("There are no points to save.", markup=False)
             return
-        from tui.charts.export import write_csv
-        from tui.charts.picture import write_png, write_svg
+        from backend.files import atomic_file
+        from tui.chart_export import write_csv
+        from tui.charts.picture import png, svg
         from tui.exports import export_path
 
         figure = self._builder.figure()
@@ -353,9 +354,10 @@ class LossChart(Chart):
         def save() -> None:
             try:
                 write_csv(export_path(name, ".csv", folder), histories)
-                write_svg(export_path(name, ".svg", folder), figure)
-                path = export_path(name, ".png", folder)
-                write_png(path, figure)
+                for suffix, picture in ((".svg", svg(figure)), (".png", png(figure))):
+                    path = export_path(name, suffix, folder)
+                    with atomic_file(path) as file:
+                        file.write(picture)
             except OSError as error:
                 self.post_message(self._Saved(f"The chart cannot be saved: {error.strerror or error}", True))
             else:

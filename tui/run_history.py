@@ -183,8 +183,8 @@ class RunHistory:
             ys = values.tolist()
         if axis == "step":
             return [float(step) for step in self._steps[start:stop]], ys
-        rows = zip(self._steps[start:stop], self._times[start:stop], self._epochs[start:stop], strict=True)
-        return [self.x(axis, *row) for row in rows], ys
+        places = zip(self._steps[start:stop], self._times[start:stop], self._epochs[start:stop], strict=True)
+        return [self.x(axis, step, time, epoch) for step, time, epoch in places], ys
 
     def step_at(self, axis: XAxis, x: float) -> int | None:
         """The step that was reported nearest to ``x``; None while there are none."""
