@@ -84,7 +84,7 @@ async def test_the_app_tells_of_an_end_on_any_screen(tmp_path: Path, monkeypatch
     app = make_app(runs, root=tmp_path)
     rung = []
     monkeypatch.setattr(app, "bell", lambda: rung.append(1))
-    async with app.run_test(size=(100, 30)) as pilot:
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
         await settled(pilot)
         await pilot.press("3")
         runs.update("abcd2345", status=Status.FINISHED)
