@@ -135,8 +135,6 @@ def _texts(figure: Figure) -> list[tuple[float, float, str, str, str]]:
     x_ticks, y_ticks = figure.ticks()
     texts: list[tuple[float, float, str, str, str]] = []
     texts += [(x, HEIGHT - _BOTTOM + 16.0, "middle", "#333333", label) for x, label in x_ticks]
-        (x, HEIGHT - _BOTTOM + 16, "middle", "#333333", label) for x, label in x_ticks
-    ]
     texts += [(_LEFT - 8, y, "end", "#333333", label) for y, label in y_ticks]
     texts.append((WIDTH / 2, HEIGHT - 14, "middle", "#333333", figure.x_label))
     texts.append((_LEFT, 16, "start", "#000000", figure.title))
