@@ -319,7 +319,7 @@ class JobsScreen(MainScreen):
         if self._marked:
             self._unmark()
         elif self._query.text:
-            self.query_one(RunSearch).action_end(False)
+            self.query_one(RunSearch).action_leave(False)
         else:
             self._show_again(replace(self._query, archived=False))
 

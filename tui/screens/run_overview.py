@@ -52,7 +52,7 @@ class RunOverviewScreen(RunPage):
 
     def __init__(self, run_id: str, name: str, look: Callable[[], Overview | None]) -> None:
         super().__init__(f"Overview of {name}")
-        self._run_id, self._name, self._look = run_id, name, look
+        self._run_id, self._run_name, self._look = run_id, name, look
         self._entries: list[object] = []
 
     def compose_page(self) -> Iterable[Widget]:
@@ -107,7 +107,7 @@ class RunOverviewScreen(RunPage):
                     self.flux.actions.write_notes(self._run_id, replace(notes, note=text.strip()))
 
             self.app.push_screen(
-                TextScreen(f"Note on {clip(self._name, 40)}", "What is to be remembered?", notes.note),
+                TextScreen(f"Note on {clip(self._run_name, 40)}", "What is to be remembered?", notes.note),
                 answered,
             )
 
@@ -127,7 +127,7 @@ class RunOverviewScreen(RunPage):
 
             self.app.push_screen(
                 TextScreen(
-                    f"Tags of {clip(self._name, 40)}",
+                    f"Tags of {clip(self._run_name, 40)}",
                     "Words, with blanks between them:",
                     " ".join(notes.tags),
                 ),

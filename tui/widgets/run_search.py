@@ -17,8 +17,8 @@ class RunSearch(Input):
     """Filters the table while one types; gone while it is empty and not used."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "end(False)", "Clear", id="jobs.clear-search", tooltip="Show all runs again."),
-        Binding("down,enter", "end(True)", "To the runs", id="jobs.keep-search",
+        Binding("escape", "leave(False)", "Clear", id="jobs.clear-search", tooltip="Show all runs again."),
+        Binding("down,enter", "leave(True)", "To the runs", id="jobs.keep-search",
                 tooltip="Keep what was typed, and go to the table."),
     ]  # fmt: skip
     DEFAULT_CSS = """
@@ -42,7 +42,7 @@ class RunSearch(Input):
         self.display = True
         self.focus()
 
-    def action_end(self, keep: bool) -> None:
+    def action_leave(self, keep: bool) -> None:
         """Back to the table, with what was typed or without."""
         if not keep:
             self.value = ""
