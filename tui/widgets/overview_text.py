@@ -49,8 +49,15 @@ class Overview:
 
 
 def overview_lines(overview: Overview, width: int) -> list[Content]:
-    """The lines over the timeline, each at most ``width`` cells wide."""
-    return [line.truncate(max(1, width), ellipsis=True) for line in _lines(overview)]
+    """The lines over the timeline, each at most ``width`` cells wide; what to do is never cut off."""
+    room = max(10, width - _LABEL)
+    found = []
+    for line in _lines(overview):
+        label, text = line[:_LABEL], line[_LABEL:]
+        for part in text.wrap(room) or [text]:
+            found.append(Content.assemble(label, part))
+            label = Content(" " * _LABEL)
+    return found
 
 
 def _line(label: str, text: str, style: str = "") -> Content:
