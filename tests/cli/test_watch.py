@@ -111,7 +111,7 @@ def test_in_a_terminal_lines_are_redrawn_in_place(folder: RunFolder, tmp_path: P
         assert "step 1" not in text  # a progress bar shows as it is now
         assert "█" in text
         write(folder, *REST, StatusEvent(status=Status.FINISHED))
-        text = terminal.wait_for(r"run abcd2345 finished")
+        text = terminal.wait_for(r"abcd2345 finished")
         assert text.count("abcd2345 · this machine") == 1
         assert terminal.wait_for_end() == 0
     finally:
