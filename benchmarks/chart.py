@@ -1,4 +1,4 @@
-"""How long a chart takes to repaint, beside a naive braille plot of the same data.
+"""How long a chart takes to repaint, beside other libraries and a naive braille plot of the same data.
 
 Run ``python -m benchmarks.chart``. A repaint is everything from the points to the finished rows of the
 screen (reduce, rasterise, compose, style); "one more point" adds a point to every series first. The
@@ -16,13 +16,30 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from textual.app import App, ComposeResult
 
 from tui.widgets.chart import Chart
 
+if TYPE_CHECKING:
+    from textual.widget import Widget
+
 WIDTH, HEIGHT = 120, 36
 SERIES = 3
+OTHERS = 10_000  # most points that other libraries' charts get
+
+
+class OneWidget(App[None]):
+    """A screen filled by one widget."""
+
+    def __init__(self, widget: Widget) -> None:
+        super().__init__()
+        self.widget = widget
+
+    def compose(self) -> ComposeResult:
+        """The widget."""
+        yield self.widget
 
 
 class ChartApp(App[None]):
@@ -119,8 +136,14 @@ async def measure(count: int, repeats: int) -> dict[str, tuple[float, float]]:
         results["one more point in each, data only"] = timed(append_only, repeats * 4)
         results["another smoothing weight, and repaint"] = timed(smooth, max(3, repeats // 4))
     results["naive braille plot in Python"] = timed(lambda: naive_plot(data), 3 if count <= 100_000 else 1)
+    # At a million points the others take minutes: they get the first ones only, which their names say.
+    few = [(xs[:OTHERS], ys[:OTHERS]) for xs, ys in data]
+    of = f", {min(count, OTHERS):,} points each"
     if importlib.util.find_spec("plotext") is not None:
-        results["plotext"] = timed(lambda: plotext_plot(data), 1)
+        results["plotext" + of] = timed(lambda: plotext_plot(few), 1)
+    for module, plot in (("textual_plotext", textual_plotext_plot), ("textual_plot", textual_plot_plot)):
+        if importlib.util.find_spec(module) is not None:
+            results[module.replace("_", "-") + of] = await plot(few)
     return results
 
 
@@ -133,6 +156,34 @@ def plotext_plot(data: list[tuple[list[float], list[float]]]) -> str:
     for xs, ys in data:
         plotext.plot(xs, ys, marker="braille")
     return str(plotext.build())
+
+
+async def textual_plotext_plot(data: list[tuple[list[float], list[float]]]) -> tuple[float, float]:
+    """A repaint of textual-plotext's widget, where it is installed."""
+    library = importlib.import_module("textual_plotext")
+    widget = library.PlotextPlot()
+    async with OneWidget(widget).run_test(size=(WIDTH, HEIGHT)) as pilot:
+        await pilot.pause()
+        for xs, ys in data:
+            widget.plt.plot(xs, ys, marker="braille")
+
+        def paint() -> None:
+            widget.refresh()
+            widget._render()
+
+        return timed(paint, 1)
+
+
+async def textual_plot_plot(data: list[tuple[list[float], list[float]]]) -> tuple[float, float]:
+    """A repaint of textual-plot's widget, where it is installed."""
+    library = importlib.import_module("textual_plot")
+    numpy = importlib.import_module("numpy")
+    widget = library.PlotWidget()
+    async with OneWidget(widget).run_test(size=(WIDTH, HEIGHT)) as pilot:
+        await pilot.pause()
+        for xs, ys in data:
+            widget.plot(numpy.array(xs), numpy.array(ys), hires_mode=library.HiResMode.BRAILLE)
+        return timed(widget._render_plot, 1)
 
 
 def main() -> None:

@@ -17,13 +17,14 @@ with quick_imports():
     from textual.binding import Binding, BindingType
 
     from backend.home import home
-    from tui.messages import OperationFailed, RunChosen, RunStarted
+    from tui.messages import EditConfig, OperationFailed, RunChosen, RunStarted
     from tui.modes import MODE_TABLE, make_screen
     from tui.place import is_stand_in
     from tui.quitting import quit_question
     from tui.run_actions import RunActions
     from tui.run_cache import cache_path
     from tui.run_feed import RunFeed
+    from tui.run_notices import Herald
     from tui.services import (
         CloudFactory,
         Demo,
@@ -144,6 +145,7 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         self.clock = clock
         self.feed = RunFeed(self, runs, cache_path(root))
         self.actions = RunActions(self, self.feed)
+        self._herald = Herald(self)
         self.current_run: str | None = open_run
         self.keymap = dict(self.settings.keymap)
         register_themes(self)
@@ -171,6 +173,7 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         for problem in self._problems:
             self.notify(problem, title="Settings", severity="warning", timeout=12, markup=False)
         self._theme_choice.follow()
+        self.feed.herald = self._herald.take
         self._watch_runs()
         self._look_round()
         if self.current_run is not None:
@@ -260,6 +263,19 @@ class FluxLoraApp(App[int], inherit_bindings=False):
     def on_run_started(self, message: RunStarted) -> None:
         """A run was launched: watch it."""
         self.open_run(message.run_id)
+
+    async def on_edit_config(self, message: EditConfig) -> None:
+        """Edit a config: in the editor where there is one, else by whatever the user edits files with."""
+        await self.action_go("configs")
+        open_config = getattr(self.screen, "open_config", None)
+        if open_config is not None:
+            open_config(message.path)
+            return
+        await self.action_go("jobs")
+        self.actions.new_run(self.backend, str(message.path))
+        self.notify(
+            f"Edit {message.path}, then press enter here.", title="A copy of its config", markup=False
+        )
 
     def on_operation_failed(self, message: OperationFailed) -> None:
         """Something did not work: say so."""

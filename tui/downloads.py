@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui.files import chosen, is_product
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from textual.app import App
     from textual.worker import Worker
 
+    from backend.launchers.base import RunFile
     from tui.run_feed import RunFeed
 
 
@@ -49,14 +51,31 @@ class Downloads:
         """The download of a run, while one goes on."""
         return self._going.get(run_id)
 
-    def start(self, run_id: str, done: Callable[[], None] | None = None) -> None:
-        """Bring a run's newest LoRA and its pictures into its own folder; ``done`` is told at the end."""
+    def start(
+        self,
+        run_id: str,
+        done: Callable[[], None] | None = None,
+        *,
+        files: Sequence[RunFile] | None = None,
+        destination: Path | None = None,
+    ) -> None:
+        """Bring files of a run home.
+
+        Args:
+            run_id: The run.
+            done: Told at the end.
+            files: Which; its newest LoRA and its pictures if None.
+            destination: The folder; the run's own if None.
+        """
         run = self._feed.get(run_id)
         if run is None or run_id in self._going:
             return
         download = self._going[run_id] = Download(run_id, run.name)
         download.worker = self._app.run_worker(
-            self._bring(download, done), name=f"download {run_id}", group="downloads", exit_on_error=False
+            self._bring(download, done, files, destination),
+            name=f"download {run_id}",
+            group="downloads",
+            exit_on_error=False,
         )
 
     def cancel(self, run_id: str) -> None:
@@ -70,9 +89,15 @@ class Downloads:
                 markup=False,
             )
 
-    async def _bring(self, download: Download, done: Callable[[], None] | None) -> None:
+    async def _bring(
+        self,
+        download: Download,
+        done: Callable[[], None] | None,
+        files: Sequence[RunFile] | None,
+        destination: Path | None,
+    ) -> None:
         try:
-            said = await self._fetch(download)
+            said = await self._fetch(download, files, destination)
             self._app.notify(said, title=clip(download.name, 40), markup=False)
         except Exception as error:
             self._app.post_message(OperationFailed("Download failed", str(error) or type(error).__name__))
@@ -81,10 +106,15 @@ class Downloads:
             if done is not None:
                 done()
 
-    async def _fetch(self, download: Download) -> str:
+    async def _fetch(
+        self, download: Download, wanted: Sequence[RunFile] | None, destination: Path | None
+    ) -> str:
         service = await self._feed.service()
         run = await service.record(download.run_id)
         launcher = service.launcher(run)
+        if wanted is not None:
+            paths = await launcher.download(run, wanted, destination or run.path, download.progress)
+            return f"{plural(len(paths), 'file')}: in {destination or run.path}"
         files = [file for file in chosen(await launcher.files(run), run.name) if is_product(file)]
         if not files:
             return "There is nothing to bring home yet: no LoRA, no picture."

@@ -7,6 +7,7 @@ that bubble up to the app; Textual marks a message while it travels, so those ca
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -43,3 +44,10 @@ class OperationFailed(Message):
 
     title: str
     reason: str
+
+
+@dataclass(eq=False)
+class EditConfig(Message):
+    """The user wants to edit a config file, to start a run with it."""
+
+    path: Path

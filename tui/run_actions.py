@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui.bulk_actions import BulkActions
 from tui.downloads import Downloads
 from tui.messages import OperationFailed, RunStarted
 from tui.requests import TrainerRequests
@@ -16,6 +17,7 @@ from tui.text import clip, plural, size
 if TYPE_CHECKING:
     from textual.app import App
 
+    from backend.runs.notes import Notes
     from tui.run_feed import RunFeed
     from tui.services import RunRow
 
@@ -29,6 +31,8 @@ class RunActions:
         busy: What is on its way right now, as ``launching demo`` and the like.
         requests: What trainers are asked for.
         downloads: Files that are being brought home.
+        bulk: What is done with several runs at once.
+        notes: What the user wrote on runs, as far as it was read.
     """
 
     def __init__(self, app: App[Any], feed: RunFeed) -> None:
@@ -37,6 +41,8 @@ class RunActions:
         self.busy: list[str] = []
         self.requests = TrainerRequests(app, feed, self._run)
         self.downloads = Downloads(app, feed)
+        self.bulk = BulkActions(app, feed)
+        self.notes: dict[str, Notes] = {}
 
     def stop(self, run_id: str, *, now: bool = False) -> None:
         """Ask whether to stop the run, then do it; ``now``, or the second time, without saving."""
@@ -118,6 +124,21 @@ class RunActions:
         work = self._launch_all(config, backend, [tuple(one) for one in each])
         self._run("Start", f"starting {len(each)} runs of {clip(config.name, 40)}", work)
 
+    def new_run(self, backend: str, path: str = "") -> None:
+        """Ask for a config file, then train it.
+
+        Args:
+            backend: Where, unless the user says otherwise.
+            path: The file, if it is known.
+        """
+        from tui.screens.new_run import NewRun, NewRunScreen
+
+        def answered(run: NewRun | None) -> None:
+            if run is not None:
+                self.launch(run.config, backend=run.backend, overrides=run.overrides)
+
+        self._app.push_screen(NewRunScreen(backend, path), answered)
+
     def extend(self, run_id: str) -> None:
         """Ask for a new total of steps; a run that goes on is told, an ended one is resumed with it."""
         from tui.screens.ask_number import NumberScreen
@@ -150,6 +171,11 @@ class RunActions:
             self._app.notify(f"{name} is {run.status}: stop it before it is deleted.", markup=False)
             return
         self._run("Delete", f"deleting {name}", self._delete(run, name, done))
+
+    def write_notes(self, run_id: str, notes: Notes) -> None:
+        """Store what the user writes on a run."""
+        self.notes[run_id] = notes
+        self._run("Note", "storing a note", self._write_notes(run_id, notes))
 
     def add_gpus(self, run_id: str, more: Sequence[str]) -> None:
         """Ask whether to wait for other GPUs too, then launch the waiting run again with them at the end."""
@@ -213,6 +239,11 @@ class RunActions:
         run = await service.record(run_id)
         await service.launcher(run).resume(run, overrides)
         self._app.notify(f"{clip(run.name, 40)} goes on.", markup=False)
+
+    async def _write_notes(self, run_id: str, notes: Notes) -> None:
+        service = await self._feed.service()
+        await service.write_notes(await service.record(run_id), notes)
+        await self._feed.refresh()
 
     async def _delete(self, row: RunRow, name: str, done: Callable[[], None] | None) -> None:
         from tui.screens.confirm import ConfirmScreen, Question

@@ -31,6 +31,9 @@ class CachedRun:
     updated: float
     path: Path
     dollars: float | None = None
+    tags: tuple[str, ...] = ()
+    archived: bool = False
+    budget: float | None = None
 
 
 def cache_path(home: Path) -> Path:
@@ -57,6 +60,8 @@ def load_runs(path: Path) -> tuple[CachedRun, ...]:
                 updated=float(row["updated"]),
                 path=Path(row["path"]),
                 dollars=None if row.get("dollars") is None else float(row["dollars"]),
+                tags=tuple(str(tag) for tag in row.get("tags", ())),
+                archived=bool(row.get("archived")),
             )
             for row in rows
         )
@@ -86,6 +91,8 @@ def save_runs(path: Path, runs: Iterable[RunRow]) -> None:
             "updated": run.updated,
             "path": str(run.path),
             "dollars": run.dollars,
+            "tags": list(run.tags),
+            "archived": run.archived,
         }
         for run, _ in zip(runs, range(_LIMIT), strict=False)
     ]

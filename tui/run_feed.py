@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class RunFeed:
         runs: The table, newest run first.
         live: False while ``runs`` is what the last session remembered.
         error: Why the runs cannot be read, or None.
+        herald: Told of each change whatever screen is shown: signals reach only what is on one.
     """
 
     def __init__(self, app: App[Any], factory: RunsFactory, cache: Path) -> None:
@@ -39,6 +40,7 @@ class RunFeed:
         self.runs: tuple[RunRow, ...] = load_runs(cache)
         self.live = False
         self.error: str | None = None
+        self.herald: Callable[[RunsChanged], None] | None = None
         self._factory = factory
         self._cache = cache
         self._cached: tuple[RunRow, ...] = self.runs
@@ -92,7 +94,10 @@ class RunFeed:
 
     def publish(self) -> None:
         """Tell the screens what the table holds."""
-        self.changed.publish(RunsChanged(self.runs, self.live))
+        change = RunsChanged(self.runs, self.live)
+        self.changed.publish(change)
+        if self.herald is not None:
+            self.herald(change)
 
     def _take(self, runs: Sequence[RunRow]) -> None:
         rows = tuple(runs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from backend.launchers.base import Launcher, LaunchRequest
     from backend.runs.folder import RunRecord
+    from backend.runs.notes import Notes
     from tui.cloud import Cloud
     from tui.setup import Setup
 
@@ -65,6 +66,18 @@ class RunRow(Protocol):
         """What it has cost so far; None where it costs nothing."""
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """The user's words on it."""
+
+    @property
+    def archived(self) -> bool:
+        """Whether the user has put it away."""
+
+    @property
+    def budget(self) -> float | None:
+        """Dollars at which it saves and stops; None without a limit."""
+
+    @property
     def path(self) -> Path:
         """The run's folder."""
 
@@ -90,6 +103,10 @@ class Runs(Protocol):
 
     async def launch(self, request: LaunchRequest, backend: str = "local") -> RunRecord:
         """Start a new run on a backend."""
+        ...
+
+    async def write_notes(self, run: RunRecord, notes: Notes) -> None:
+        """Replace what the user has written on a run."""
         ...
 
 

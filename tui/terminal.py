@@ -59,6 +59,8 @@ def import_early(setting: str) -> Protocol:
 
 def current_protocol(setting: str) -> Protocol:
     """:func:`picture_protocol` of this process."""
+    if "TEXTUAL_DRIVER" in os.environ and setting != "off":
+        return "half"  # in a browser: there is no terminal to ask, or to send pictures to
     return picture_protocol(setting, os.environ, is_tty=_is_tty())
 
 

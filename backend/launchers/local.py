@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,6 +25,7 @@ from backend.launchers.process import ask_to_stop, is_alive, kill, spawn_detache
 from backend.launchers.resuming import need_an_end, need_something_to_do
 from backend.runs import commands
 from backend.runs.commands import Command
+from backend.runs.files import copy_file
 from backend.runs.folder import RunFolder, RunRecord, new_run_id
 from backend.runs.registry import Registry
 from backend.runs.stream import EventWriter
@@ -295,14 +295,15 @@ def _copy_files(
             origin, target = source / file.path, destination / file.path
             if not origin.resolve().is_relative_to(source.resolve()):
                 raise LaunchError(f"{file.path} is outside the run's folder")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(target.name + ".part")
-            shutil.copyfile(origin, partial)
-            partial.replace(target)
+
+            def tell(count: int, so_far: int = done) -> None:
+                if progress is not None:
+                    progress(min(so_far + count, total), total)
+
+            copy_file(origin, target, tell)
             copied.append(target)
             done += file.bytes
-            if progress is not None:
-                progress(done, total)
+            tell(file.bytes)
     except OSError as error:
         raise LaunchError(f"cannot copy {error.filename}: {error.strerror or error}") from error
     return copied

@@ -19,6 +19,7 @@ from backend.events import Status
 from backend.files import read_json, write_json
 from backend.home import home
 from backend.runs.folder import RunFolder, RunRecord
+from backend.runs.notes import Notes, read_notes, write_notes
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -35,13 +36,21 @@ CREATE TABLE IF NOT EXISTS runs (
     seconds_per_step REAL,
     updated REAL NOT NULL DEFAULT 0,
     mark TEXT NOT NULL DEFAULT '',
-    dollars REAL
+    dollars REAL,
+    tags TEXT NOT NULL DEFAULT '',
+    archived INTEGER NOT NULL DEFAULT 0,
+    budget REAL
 );
 """
-_LATER = {"dollars": "REAL"}  # columns that an index of an older version lacks
+_LATER = {  # columns that an index of an older version lacks
+    "dollars": "REAL",
+    "tags": "TEXT NOT NULL DEFAULT ''",
+    "archived": "INTEGER NOT NULL DEFAULT 0",
+    "budget": "REAL",
+}
 _COLUMNS = (
     "id, name, backend, path, created, steps, status, reason, step, loss, seconds_per_step, updated, mark, "
-    "dollars"
+    "dollars, tags, archived, budget"
 )
 
 
@@ -64,6 +73,9 @@ class RunSummary:
         updated: Time of the last event, seconds since 1970.
         mark: Size and time of the events file that this summary was made from.
         dollars: What it has cost so far, to the cent; None where it costs nothing or nobody knows.
+        tags: The user's words on it.
+        archived: Whether the user has put it away.
+        budget: Dollars at which it saves and stops; None without a limit.
     """
 
     id: str
@@ -80,6 +92,9 @@ class RunSummary:
     updated: float = 0.0
     mark: str = ""
     dollars: float | None = None
+    tags: tuple[str, ...] = ()
+    archived: bool = False
+    budget: float | None = None
 
 
 class RunNotFoundError(Exception):
@@ -196,9 +211,20 @@ class Registry:
             connection.execute("DELETE FROM runs WHERE id=?", (record.id,))
 
     def _insert(self, connection: sqlite3.Connection, record: RunRecord) -> None:
+        notes = read_notes(record.path)
         connection.execute(
-            "INSERT OR IGNORE INTO runs (id, name, backend, path, created, steps) VALUES (?, ?, ?, ?, ?, ?)",
-            (record.id, record.name, record.backend, str(record.path), record.created, record.steps),
+            "INSERT OR IGNORE INTO runs (id, name, backend, path, created, steps, tags, archived)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.id,
+                record.name,
+                record.backend,
+                str(record.path),
+                record.created,
+                record.steps,
+                " ".join(notes.tags),
+                notes.archived,
+            ),
         )
 
     def _index_folders(self, connection: sqlite3.Connection) -> int:
@@ -244,7 +270,7 @@ class Registry:
         with self._cursor() as connection:
             connection.execute(
                 "UPDATE runs SET status=?, reason=?, step=?, steps=?, loss=?, seconds_per_step=?, updated=?,"
-                " mark=?, dollars=? WHERE id=?",
+                " mark=?, dollars=?, budget=? WHERE id=?",
                 (
                     run.status,
                     run.reason,
@@ -255,8 +281,18 @@ class Registry:
                     run.updated,
                     run.mark,
                     run.dollars,
+                    run.budget,
                     run.id,
                 ),
+            )
+
+    def write_notes(self, run_id: str, folder: Path, notes: Notes) -> None:
+        """Write the user's notes into the run's folder, then enter them in the index."""
+        write_notes(folder, notes)
+        with self._cursor() as connection:
+            connection.execute(
+                "UPDATE runs SET tags=?, archived=? WHERE id=?",
+                (" ".join(notes.tags), notes.archived, run_id),
             )
 
     def record(self, run: RunSummary) -> RunRecord:
@@ -305,6 +341,8 @@ def _add_later_columns(connection: sqlite3.Connection) -> None:
 def _summary(row: tuple[object, ...]) -> RunSummary:
     values = dict(zip(_COLUMNS.split(", "), row, strict=True))
     values["path"] = Path(str(values["path"]))
+    values["tags"] = tuple(str(values["tags"]).split())
+    values["archived"] = bool(values["archived"])
     try:
         values["status"] = Status(str(values["status"]))
     except ValueError:

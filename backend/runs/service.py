@@ -13,6 +13,7 @@ from backend.launchers import launcher_for
 from backend.launchers.base import Launcher, LaunchRequest, RunState
 from backend.runs.commands import Command
 from backend.runs.folder import RunFolder, RunRecord
+from backend.runs.notes import Notes
 from backend.runs.registry import Registry, RunSummary
 from backend.runs.stream import EventTail
 from backend.runs.view import RunView
@@ -85,6 +86,14 @@ class RunService:
         """Take the run up again; see :meth:`backend.launchers.base.Launcher.resume`."""
         return await self.launcher(run).resume(run, overrides)
 
+    async def write_notes(self, run: RunRecord, notes: Notes) -> None:
+        """Replace what the user has written on the run.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        await asyncio.to_thread(self.registry.write_notes, run.id, run.path, notes)
+
     async def list(self) -> Sequence[RunSummary]:
         """Every run, the newest first, as it stands now."""
         return await asyncio.to_thread(self.list_now)
@@ -118,6 +127,7 @@ class RunService:
             follower.view.apply(events)
         view = follower.view
         state = self._judge(record, view)
+        dollars, budget = self._money(record, view)
         fresh = replace(
             run,
             steps=view.steps or record.steps,
@@ -128,7 +138,8 @@ class RunService:
             seconds_per_step=view.seconds_per_step,
             updated=view.updated or run.created,
             mark=mark if state.settled else "",
-            dollars=self._dollars(record, view),
+            dollars=dollars,
+            budget=budget,
         )
         if fresh != run:
             self.registry.save(fresh)
@@ -142,15 +153,15 @@ class RunService:
         except LaunchError:  # a backend of a newer version
             return RunState(status=view.status, reason=view.reason)
 
-    def _dollars(self, record: RunRecord, view: RunView) -> float | None:
-        """What the run has cost so far, to the cent: a table need not change more often."""
+    def _money(self, record: RunRecord, view: RunView) -> tuple[float | None, float | None]:
+        """What the run has cost so far, to the cent (a table need not change more often), and its budget."""
         from backend.launchers.base import LaunchError
 
         try:
-            spent = self.launcher(record).facts(record, view).dollars
+            facts = self.launcher(record).facts(record, view)
         except LaunchError:
-            return None
-        return None if spent is None else round(spent, 2)
+            return None, None
+        return None if facts.dollars is None else round(facts.dollars, 2), facts.budget
 
 
 def _mark(path: Path) -> str:

@@ -30,6 +30,7 @@ from backend.launchers.base import (
 )
 from backend.runs.commands import Command
 from backend.runs.folder import RunRecord
+from backend.runs.notes import Notes, write_notes
 from backend.runs.registry import RunSummary
 from backend.runs.view import RunView
 from tui.app import FluxLoraApp
@@ -285,6 +286,10 @@ class FakeRuns:
         if run not in self.runs:
             raise LookupError(f"no run {run}")
         return self.runs[run].record
+
+    async def write_notes(self, run: RunRecord, notes: Notes) -> None:
+        write_notes(run.path, notes)
+        self.update(run.id, tags=notes.tags, archived=notes.archived)
 
     def launcher(self, run: RunRecord, /) -> FakeLauncher:
         return self.local

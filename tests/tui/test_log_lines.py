@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -45,6 +46,7 @@ _HOSTILE = st.lists(
 
 
 @given(_HOSTILE)
+@example(b"\xdc\x8f")  # U+070F, Syriac abbreviation mark: a format character among letters
 def test_nothing_but_printable_characters_is_shown(raw: bytes) -> None:
     line = parse_line(raw)
     bad = [c for c in line.text if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp", "Cs")]
@@ -54,6 +56,12 @@ def test_nothing_but_printable_characters_is_shown(raw: bytes) -> None:
     for start, end, _ in line.spans:
         assert position <= start < end <= len(line.text)
         position = end
+
+
+def test_no_format_character_of_this_python_is_shown() -> None:
+    everything = "".join(map(chr, (*range(0xD800), *range(0xE000, sys.maxunicode + 1)))).replace("\n", "")
+    kept = visible_text(everything)
+    assert not {f"U+{ord(c):04X}" for c in kept if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp", "Cs")}
 
 
 @given(_HOSTILE)

@@ -21,6 +21,7 @@ class Curve:
         number: Position among the curves, from 0; decides letter and colour.
         smooth: Whether a smoothed line is drawn over the raw one.
         changed: Called after every change.
+        axis: What it measures: curves of one axis share the range of y.
 
     Attributes:
         letter: Tells curves apart without colour.
@@ -29,13 +30,14 @@ class Curve:
     """
 
     def __init__(
-        self, name: str, label: str, number: int, *, smooth: bool, changed: Callable[[], None]
+        self, name: str, label: str, number: int, *, smooth: bool, changed: Callable[[], None], axis: str = ""
     ) -> None:
         self.name = name
         self.label = "".join(character for character in label if character.isprintable())
         self.number = number
         self.letter = "abcdefghijklmnopqrstuvwxyz"[number % 26]
         self.smooth = smooth
+        self.axis = axis
         self.visible = True
         self.points: Series | None = None
         self._changed = changed

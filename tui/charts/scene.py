@@ -121,6 +121,7 @@ class Scene:
         header: Legend or readout, from the left.
         state: What else to say, at the header's right end; given up first when there is no room.
         x_label: What x is.
+        least_label: Cells that the labels of y get at least.
     """
 
     width: int
@@ -134,6 +135,7 @@ class Scene:
     header: Sequence[Run] = ()
     state: Sequence[str] = ()
     x_label: str = ""
+    least_label: int = 1
     y_ticks: list[float] = field(init=False)
     y_labels: list[str] = field(init=False)
     layout: Layout = field(init=False)
@@ -145,7 +147,7 @@ class Scene:
         labels = tick_labels(ticks)
         object.__setattr__(self, "y_ticks", ticks)
         object.__setattr__(self, "y_labels", labels)
-        widest = max((len(label) for label in labels), default=1)
+        widest = max([self.least_label, *map(len, labels)])
         object.__setattr__(self, "layout", lay_out(self.width, self.height, widest))
 
     # -- places -------------------------------------------------------------------------------------

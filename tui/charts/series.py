@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _FIRST_CAPACITY = 1024
+_serials = count()
 
 
 class Series:
@@ -28,11 +30,13 @@ class Series:
             are lowest and highest, so that no extreme is lost.
 
     Attributes:
+        serial: Another number for every series.
         epoch: Grows whenever points that were there changed or went; appending leaves it.
         lowest: A lower bound of the finite values; infinite while there are none.
     """
 
     def __init__(self, weight: float = 0.0, *, limit: int = 4_000_000) -> None:
+        self.serial = next(_serials)
         self.epoch = 0
         self.lowest = float("inf")
         self._weight = weight

@@ -118,6 +118,14 @@ def _command(options: argparse.Namespace) -> int:
                 budget=options.budget,
                 wait=not options.no_wait,
             )
+        case "watch":
+            from tui.cli.watch import watch
+
+            return watch(options.run)
+        case "serve":
+            from tui.cli.serve import serve
+
+            return serve(options.host, options.port, options.token)
         case "stop":
             from tui.cli.control import stop
 
@@ -215,7 +223,8 @@ def _modal_command(options: argparse.Namespace) -> int:
 
 
 def _open_app() -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    in_browser = "TEXTUAL_DRIVER" in os.environ  # a session of fluxlora-tui serve
+    if not in_browser and not (sys.stdin.isatty() and sys.stdout.isatty()):
         return fail("the app needs a terminal; see fluxlora-tui --help for commands that do not", 2)
     from tui.app import run_app
 

@@ -31,6 +31,15 @@ _METRICS_JSON = """\
 A step that was trained twice because a run was resumed from before it appears once, as it was last.
 A loss that is not a number is null.
 """
+_WATCH = """\
+In a terminal a few lines are redrawn in place; in a pipe every event is a line, and progress one each 10 s.
+exit code 0: the run finished or was stopped; 1: it failed or was interrupted. Ctrl-C leaves it running.
+"""
+_SERVE = """\
+Needs the extra: pip install 'fluxlora-tui[serve]'
+With a --host that others can reach, a token is needed: without --token one is made and printed with the
+address. Whoever has it can do all that you can do with the app.
+"""
 _CHECK_JSON = """\
 --json prints one object, exit code as without it:
   {"ok", "problems": [{"severity": "error"|"warning"|"info", "key", "line", "column", "message"}]}
@@ -163,6 +172,14 @@ def build_parser() -> argparse.ArgumentParser:
     logs = command("logs", "print a run's log")
     logs.add_argument("run", metavar="RUN", help=_RUN)
     _add_follow(logs)
+
+    watch = command("watch", "watch a run here: progress, loss, the end of its log", _WATCH)
+    watch.add_argument("run", metavar="RUN", help=_RUN)
+
+    serve = command("serve", "offer the whole app in a browser, on this machine only", _SERVE)
+    serve.add_argument("--host", default="127.0.0.1", help="where to listen (default: this machine only)")
+    serve.add_argument("--port", type=int, default=8000, help="the port; 0 takes a free one (default: 8000)")
+    serve.add_argument("--token", metavar="TOKEN", help="what a browser has to show; made where it is needed")
 
     metrics = command("metrics", "print a run's steps: loss, learning rate, time", _METRICS_JSON)
     metrics.add_argument("run", metavar="RUN", help=_RUN)

@@ -27,11 +27,14 @@ _ESCAPE = re.compile(
     rf"|\x9b[0-?]*[ -/]*[@-~]?|[\x90\x98\x9d\x9e\x9f]{_STRING}"
 )
 _SGR = re.compile(r"(?:\x1b\[|\x9b)([0-9;:]*)m")
-# What is left of C0 and C1 after the sequences are gone (tab and newline apart), and the characters that
-# print nothing but move or join others: zero-width, bidirectional overrides, joiners, tags, U+FE0F.
+# What is left of C0 and C1 after the sequences are gone (tab and newline apart), all of Unicode's format
+# characters, line separators and surrogates (Cf, Zl, Zp, Cs: bidirectional overrides, joiners, tags, the
+# signs that reach over Arabic and Syriac numbers), and others that print nothing: fillers, U+FE0F.
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
-    "\u2028-\u202e\u2060-\u206f\u3164\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160"
+    "\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\ud800-\udfff\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
 )
 _FINAL_RETURNS = re.compile(r"(?m)\r+$")
 _OLD_FRAMES = re.compile(r"(?m)^.*\r")
@@ -105,6 +108,14 @@ def last_frame(text: str) -> str:
     """What a terminal shows last of a line redrawn with carriage returns (CRLF endings included)."""
     text = text.rstrip("\r")
     return text[text.rfind("\r") + 1 :]
+
+
+def without(line: LogLine, characters: int) -> LogLine:
+    """``line`` without its first ``characters`` characters."""
+    if not characters:
+        return line
+    spans = tuple((max(0, a - characters), b - characters, s) for a, b, s in line.spans if b > characters)
+    return LogLine(line.text[characters:], spans, line.hidden)
 
 
 def visible_text(text: str) -> str:

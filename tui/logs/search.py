@@ -1,4 +1,4 @@
-"""Searching a whole log for a text, away from the event loop."""
+"""Searching and filtering a whole log, away from the event loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from tui.logs.levels import Level, level_of
 from tui.logs.lines import visible_text
 from tui.logs.store import LogStore
 
@@ -17,26 +19,48 @@ _CONTROLS = bytes(code for code in range(32) if code != 10) + b"\x7f"
 
 @dataclass(frozen=True)
 class Query:
-    """What is searched for: a literal text, in smart case.
+    """What is searched for: a literal text or a pattern, in smart case.
 
     Attributes:
-        text: Not empty. Upper-case letters in it make the search respect case.
+        text: Not empty. Upper-case letters in it (in a pattern those that no backslash precedes) make the
+            search respect case.
+        regex: Whether it is a regular expression.
     """
 
     text: str
+    regex: bool = False
 
     @property
     def folds(self) -> bool:
         """Whether case is ignored."""
-        return self.text == self.text.lower()
+        plain = re.sub(r"\\.", "", self.text) if self.regex else self.text
+        return plain == plain.lower()
+
+    @cached_property
+    def problem(self) -> str | None:
+        """Why the pattern is none, in a few words; None if it is one."""
+        if not self.regex:
+            return None
+        try:
+            re.compile(self.text)
+        except (re.error, RecursionError, OverflowError) as error:
+            return f"no pattern: {error}"
+        return None
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """What finds it in a line; nothing matches if there is a :attr:`problem`."""
+        source = self.text if self.regex else re.escape(self.text)
+        return re.compile("(?!)" if self.problem else source, re.IGNORECASE if self.folds else 0)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where it occurs in ``text``, in characters, without overlaps."""
-        pattern = re.compile(re.escape(self.text), re.IGNORECASE if self.folds else 0)
-        return [match.span() for match in pattern.finditer(text)]
+        return [match.span() for match in self.pattern.finditer(text) if match.end() > match.start()]
 
     def matches(self, text: str) -> bool:
         """Whether it occurs in ``text``."""
+        if self.regex:
+            return self.pattern.search(text) is not None
         return self.text in (text.lower() if self.folds else text)
 
 
@@ -46,6 +70,14 @@ def matching_lines(query: Query, number: int, chunk: bytes) -> array[int]:
     Text in overwritten frames of a progress line or inside escape sequences does not match; text
     that a colour change interrupts does.
     """
+    if query.regex:
+        if query.problem:
+            return array("Q")
+        lines = visible_text(chunk.decode("utf-8", "replace")).split("\n")
+        if chunk.endswith(b"\n"):
+            lines.pop()
+        found = query.pattern.search
+        return array("Q", [number + index for index, line in enumerate(lines) if found(line)])
     if chunk.isascii() and query.text.isascii() and len(chunk.translate(None, _CONTROLS)) == len(chunk):
         # Nothing to clean: stay with bytes, which is several times faster.
         return _scan(chunk.lower() if query.folds else chunk, query.text.encode(), number, b"\n")
@@ -67,15 +99,93 @@ def _scan(hay: str | bytes, needle: str | bytes, number: int, newline: str | byt
     return hits
 
 
-def search(store: LogStore, query: Query, start: int) -> Iterator[tuple[int, array[int]]]:
+def search(
+    store: LogStore, query: Query, start: int, among: LineFilter | None = None
+) -> Iterator[tuple[int, array[int]]]:
     """Search the whole lines from number ``start`` on; for a thread.
+
+    Args:
+        store: The log.
+        query: What is searched for.
+        start: The first line's number.
+        among: Leave out the lines that this filter hides.
 
     Yields:
         After every chunk (about 256 KiB, so a caller can give up in between): the number of the line
         to go on from, and the matching lines.
     """
+    level = level_before(store, start) if among is not None else Level.INFO
     for number, chunk in store.chunks(start):
-        yield number + chunk.count(b"\n"), matching_lines(query, number, chunk)
+        found = matching_lines(query, number, chunk)
+        if among is not None:
+            kept, level = among.keep(number, chunk, level)
+            if len(kept) < chunk.count(b"\n"):
+                visible = set(kept)
+                found = array("Q", [line for line in found if line in visible])
+        yield number + chunk.count(b"\n"), found
+
+
+@dataclass(frozen=True)
+class LineFilter:
+    """Which lines of a log are shown.
+
+    Attributes:
+        level: The least serious level shown; a line that names none has that of the line before it, so that
+            a traceback stays with its error. None shows all.
+        query: What a line must contain; None for anything.
+    """
+
+    level: Level | None = None
+    query: Query | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it hides anything at all."""
+        return self.level is not None or self.query is not None
+
+    def keep(self, number: int, chunk: bytes, level: Level) -> tuple[array[int], Level]:
+        """The numbers of the lines of ``chunk`` that are shown.
+
+        Args:
+            number: Its first line's.
+            chunk: Whole lines.
+            level: The level that holds before it.
+
+        Returns:
+            The lines, and the level that holds after them.
+        """
+        kept = (
+            matching_lines(self.query, number, chunk)
+            if self.query is not None
+            else array("Q", range(number, number + chunk.count(b"\n")))
+        )
+        if self.level is None:
+            return kept, level
+        shown, by_level = array("Q"), []
+        lines = visible_text(chunk.decode("utf-8", "replace")).split("\n")
+        for line in lines[: chunk.count(b"\n")]:
+            level = level_of(line) or level
+            by_level.append(level.rank >= self.level.rank)
+        shown.extend(line for line in kept if by_level[line - number])
+        return shown, level
+
+    def shows(self, text: str, level: Level) -> bool:
+        """Whether one line is shown, if ``level`` holds before it."""
+        if self.level is not None and (level_of(text) or level).rank < self.level.rank:
+            return False
+        return self.query is None or self.query.matches(text)
+
+
+def level_before(store: LogStore, line: int, look_back: int = 200) -> Level:
+    """The level that holds before ``line``: that of the nearest of ``look_back`` lines that names one."""
+    for number in range(line - 1, max(store.first, line - look_back) - 1, -1):
+        try:
+            level = level_of(store.line(number).text)
+        except IndexError:
+            break
+        if level is not None:
+            return level
+    return Level.INFO
 
 
 @dataclass

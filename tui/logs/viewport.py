@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from tui.logs.cells import row_starts, text_width
-from tui.logs.lines import LogLine
+from tui.logs.filtered import FilteredLog
+from tui.logs.levels import time_width
+from tui.logs.lines import LogLine, without
 from tui.logs.store import LogStore
+
+Lines = LogStore | FilteredLog
 
 _CACHED_LINES = 2000
 
@@ -18,7 +22,8 @@ class LogViewport:
     count of rows from the start, so that a million lines need not be measured to show fifty.
 
     Attributes:
-        store: The log.
+        store: The log, or what a filter shows of it.
+        times: Whether the time at a line's beginning is shown.
         width: Cells of a row.
         height: Rows of the window.
         wrap: Whether long lines continue on the next row.
@@ -27,8 +32,9 @@ class LogViewport:
         rows: What is visible, from the top: ``(line, row of that line)``. Set by :meth:`layout`.
     """
 
-    def __init__(self, store: LogStore) -> None:
+    def __init__(self, store: Lines) -> None:
         self.store = store
+        self.times = True
         self.width = 80
         self.height = 24
         self.wrap = False
@@ -39,7 +45,7 @@ class LogViewport:
         self._seen = 0
         self._lines: OrderedDict[int, LogLine] = OrderedDict()
         self._starts: OrderedDict[int, tuple[int, ...]] = OrderedDict()
-        self._generation = store.generation
+        self._generation: object = store.generation
 
     # -- lines and their rows -----------------------------------------------------------------------
 
@@ -52,6 +58,8 @@ class LogViewport:
         found = self._lines.get(number)
         if found is None:
             found = self.store.line(number)
+            if not self.times:
+                found = without(found, time_width(found.text))
             if number < self.store.complete:  # the unfinished line still changes
                 self._lines[number] = found
                 if len(self._lines) > _CACHED_LINES:
@@ -85,6 +93,19 @@ class LogViewport:
         self.pan = 0
         self._top = (self._top[0], 0)
         self._starts.clear()
+
+    def set_times(self, times: bool) -> None:
+        """Show or hide the times; the top line stays where it is."""
+        self.times = times
+        self._top = (self._top[0], 0)
+        self._lines.clear()
+        self._starts.clear()
+
+    def like(self, other: LogViewport) -> None:
+        """Show what is shown in the way in which ``other`` does."""
+        self.resize(other.width, other.height)
+        self.set_wrap(other.wrap)
+        self.set_times(other.times)
 
     # -- following ----------------------------------------------------------------------------------
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
+def may_be_empty(text: str) -> str:
+    """No complaint about any line: an empty one removes what was there."""
+    return ""
+
+
 class TextScreen(ModalScreen[str | None], inherit_bindings=False):
     """The result is the line without blanks around it, or None.
 
@@ -34,7 +39,7 @@ class TextScreen(ModalScreen[str | None], inherit_bindings=False):
     DEFAULT_CSS = """
     TextScreen { align: center middle; }
     TextScreen > Vertical {
-        width: 76;
+        width: 80;
         max-width: 95%;
         height: auto;
         padding: 1 2;

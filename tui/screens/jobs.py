@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -12,16 +13,20 @@ from textual.widgets import Static
 
 from tui.messages import RunsChanged
 from tui.place import demo_overrides
+from tui.run_query import ORDERS, RunQuery, leads
 from tui.screens.base import MainScreen
 from tui.status import RESUMABLE, is_live
 from tui.text import one_line, plural
 from tui.widgets.demo_card import DemoCard
 from tui.widgets.run_details import RunDetails
+from tui.widgets.run_search import RunSearch
 from tui.widgets.run_table import RunTable, RunTableHeader, has_costs
 
 if TYPE_CHECKING:
     from textual.widget import Widget
-    from textual.widgets import OptionList
+    from textual.widgets import Input, OptionList
+
+    from tui.services import RunRow
 
 _TICK = 20.0  # seconds between looks at the clock, for the column of ages
 
@@ -54,6 +59,63 @@ class JobsScreen(MainScreen):
         Binding(
             "r", "resume_run", "Resume", id="jobs.resume", tooltip="Take an ended run up from its last save."
         ),
+        Binding(
+            "slash", "search", "Search", id="jobs.search", tooltip="Show only the runs that fit some words."
+        ),
+        Binding(
+            "space",
+            "mark",
+            "Mark",
+            id="jobs.mark",
+            tooltip="Mark the run, or not; keys then mean all marked runs.",
+        ),
+        Binding(
+            "asterisk",
+            "mark_all",
+            "Mark all",
+            show=False,
+            id="jobs.mark-all",
+            tooltip="Mark all runs that are shown, or none.",
+        ),
+        Binding(
+            "c",
+            "compare",
+            "Compare",
+            id="jobs.compare",
+            tooltip="Configs and losses of the marked runs side by side.",
+        ),
+        Binding(
+            "u",
+            "sort",
+            "Sort",
+            show=False,
+            id="jobs.sort",
+            tooltip="Another order: newest, name, status, loss, progress, cost, sweeps together.",
+        ),
+        Binding(
+            "a",
+            "archive",
+            "Archive",
+            show=False,
+            id="jobs.archive",
+            tooltip="Put the run away (it is kept), or take it back.",
+        ),
+        Binding(
+            "A",
+            "show_archived",
+            "Archived",
+            show=False,
+            id="jobs.show-archived",
+            tooltip="The runs that were put away, or the others again.",
+        ),
+        Binding(
+            "escape",
+            "unmark",
+            "Unmark",
+            show=False,
+            id="jobs.unmark",
+            tooltip="No marks; then no search; then none that were put away.",
+        ),
         Binding("n", "new_run", "New run", id="jobs.new", tooltip="Check a config file and train it."),
         Binding(
             "D",
@@ -69,6 +131,8 @@ class JobsScreen(MainScreen):
     def __init__(self) -> None:
         super().__init__()
         self._demo_started = False
+        self._query = RunQuery()
+        self._marked: dict[str, None] = {}  # ids, in the order in which they were marked
 
     def compose_body(self) -> Iterable[Widget]:
         """The demo's card, the table (or what to do when it is empty), details."""
@@ -77,7 +141,7 @@ class JobsScreen(MainScreen):
         empty = Static(id="empty", markup=False)
         empty.border_title = "Runs"
         yield empty
-        box = Vertical(RunTableHeader(), RunTable(id="runs"), id="runs-box")
+        box = Vertical(RunTableHeader(), RunTable(id="runs"), RunSearch(), id="runs-box")
         box.border_title = "Runs"
         yield box
         yield RunDetails()
@@ -98,12 +162,16 @@ class JobsScreen(MainScreen):
     def show_runs(self, change: RunsChanged) -> None:
         """Bring the table up to date."""
         feed = self.flux.feed
-        self.query_one(RunTable).show_runs(change.runs, self.flux.clock())
+        shown = self._query.apply(change.runs)
+        known = {run.id for run in change.runs}
+        self._marked = {run_id: None for run_id in self._marked if run_id in known}
+        grouped = leads(shown) if self._query.order == "sweep" else ()
+        self.query_one(RunTable).show_runs(shown, self.flux.clock(), marked=self._marked, leads=grouped)
         self.query_one(RunTableHeader).show_costs(has_costs(change.runs))
         box, empty = self.query_one("#runs-box"), self.query_one("#empty", Static)
         box.display = self.query_one(RunDetails).display = bool(change.runs)
         empty.display = not change.runs
-        count = Content(plural(len(change.runs), "run"))
+        count = Content(self._count(len(shown), len(change.runs)))
         if feed.error:
             count = Content.styled(one_line(f"cannot be read: {feed.error}"), "$text-error")
         elif not change.live:
@@ -114,6 +182,17 @@ class JobsScreen(MainScreen):
             empty.update(self._empty_text(change))
         self._show_details()
         self.refresh_bindings()
+
+    def _count(self, shown: int, total: int) -> str:
+        """How many runs there are, and why not all of them are shown."""
+        parts = [plural(total, "run") if shown == total else f"{shown} of {plural(total, 'run')}"]
+        if self._query.archived:
+            parts.append("put away")
+        if self._query.order != "newest":
+            parts.append(f"by {self._query.order}")
+        if self._marked:
+            parts.append(f"{len(self._marked)} marked")
+        return " · ".join(parts)
 
     def _empty_text(self, change: RunsChanged) -> Content:
         error = self.flux.feed.error
@@ -153,6 +232,12 @@ class JobsScreen(MainScreen):
         """Hide the demo's key where there is no demo; dim what the run under the cursor does not allow."""
         if action == "start_demo":
             return self.flux.demo is not None and not self._demo_started
+        if action == "compare":
+            return len(self._marked) >= 2 or None
+        if action == "unmark":
+            return bool(self._marked or self._query.text or self._query.archived)
+        if action in ("stop_run", "delete_run") and self._marked:
+            return True
         if action in ("stop_run", "resume_run", "delete_run"):
             table = next(iter(self.query(RunTable)), None)
             run = self.flux.feed.get(table.chosen_id or "") if table is not None else None
@@ -164,8 +249,10 @@ class JobsScreen(MainScreen):
         return True
 
     def action_stop_run(self) -> None:
-        """Stop the run under the cursor."""
-        if run_id := self.query_one(RunTable).chosen_id:
+        """Stop the marked runs, or the one under the cursor."""
+        if self._marked:
+            self.flux.actions.bulk.stop(self._chosen, self._unmark)
+        elif run_id := self.query_one(RunTable).chosen_id:
             self.flux.actions.stop(run_id)
 
     def action_resume_run(self) -> None:
@@ -174,19 +261,94 @@ class JobsScreen(MainScreen):
             self.flux.actions.resume(run_id)
 
     def action_delete_run(self) -> None:
-        """Delete the run under the cursor."""
-        if run_id := self.query_one(RunTable).chosen_id:
+        """Delete the marked runs, or the one under the cursor."""
+        if self._marked:
+            self.flux.actions.bulk.delete(self._chosen, self._unmark)
+        elif run_id := self.query_one(RunTable).chosen_id:
             self.flux.actions.delete(run_id)
+
+    # Many runs
+
+    @property
+    def _chosen(self) -> list[RunRow]:
+        """The marked runs, or the one under the cursor."""
+        ids = list(self._marked) or [self.query_one(RunTable).chosen_id or ""]
+        return [run for run_id in ids if (run := self.flux.feed.get(run_id)) is not None]
+
+    def _show_again(self, query: RunQuery | None = None) -> None:
+        self._query = query or self._query
+        self.show_runs(RunsChanged(self.flux.feed.runs, self.flux.feed.live))
+
+    def _unmark(self) -> None:
+        self._marked.clear()
+        if self.is_mounted:
+            self._show_again()
+
+    def action_search(self) -> None:
+        """Type what to look for."""
+        self.query_one(RunSearch).open()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Show what fits what was typed so far."""
+        self._show_again(replace(self._query, text=event.value))
+
+    def on_run_search_ended(self, event: RunSearch.Ended) -> None:
+        """Back to the table."""
+        self.query_one(RunTable).focus()
+
+    def action_mark(self) -> None:
+        """Mark the run under the cursor, or not, and go on to the next."""
+        table = self.query_one(RunTable)
+        if run_id := table.chosen_id:
+            if run_id in self._marked:
+                del self._marked[run_id]
+            else:
+                self._marked[run_id] = None
+            if table.highlighted is not None and table.highlighted + 1 < table.option_count:
+                table.action_cursor_down()
+            self._show_again()
+
+    def action_mark_all(self) -> None:
+        """Mark all that are shown; if they are, none."""
+        ids = dict.fromkeys(run.id for run in self._query.apply(self.flux.feed.runs))
+        self._marked = {} if ids.keys() <= self._marked.keys() else self._marked | ids
+        self._show_again()
+
+    def action_unmark(self) -> None:
+        """One thing less that was chosen."""
+        if self._marked:
+            self._unmark()
+        elif self._query.text:
+            self.query_one(RunSearch).action_leave(False)
+        else:
+            self._show_again(replace(self._query, archived=False))
+
+    def action_sort(self) -> None:
+        """The next order."""
+        after = ORDERS[(ORDERS.index(self._query.order) + 1) % len(ORDERS)]
+        self._show_again(replace(self._query, order=after))
+
+    def action_archive(self) -> None:
+        """Put runs away, or take them back."""
+        if runs := self._chosen:
+            self.flux.actions.bulk.archive(runs, not self._query.archived, self._unmark)
+
+    def action_show_archived(self) -> None:
+        """Those that were put away, or the others."""
+        self._show_again(replace(self._query, archived=not self._query.archived))
+
+    def action_compare(self) -> None:
+        """The marked runs side by side."""
+        from tui.screens.compare import MOST, CompareScreen
+
+        if len(self._marked) > MOST:
+            self.notify(f"Only the first {MOST} marked runs are compared.", markup=False)
+        if len(self._marked) >= 2:
+            self.app.push_screen(CompareScreen(self._chosen))
 
     def action_new_run(self) -> None:
         """Ask for a config file and train it."""
-        from tui.screens.new_run import NewRun, NewRunScreen
-
-        def answered(run: NewRun | None) -> None:
-            if run is not None:
-                self.flux.actions.launch(run.config, backend=run.backend, overrides=run.overrides)
-
-        self.app.push_screen(NewRunScreen(self.flux.backend), answered)
+        self.flux.actions.new_run(self.flux.backend)
 
     def action_start_demo(self) -> None:
         """Train the demo project; once."""

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import work
+from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.worker import get_current_worker
 
 from backend.events import CommandEvent, PhaseEvent
 from tui.messages import OperationFailed, RunsChanged
@@ -18,6 +19,7 @@ from tui.run_follower import RunFollower
 from tui.screens.run_keys import RunKeys
 from tui.status import RESUMABLE, is_live
 from tui.terminal import current_protocol
+from tui.widgets.chart_legend import Entry, LegendScreen
 from tui.widgets.log_pane import LogPane
 from tui.widgets.loss_chart import LossChart
 from tui.widgets.place_line import is_waiting
@@ -29,15 +31,31 @@ if TYPE_CHECKING:
     from textual import events
     from textual.widget import Widget
 
-    from backend.events import Event
+    from backend.events import Event, SampleEvent
     from backend.launchers.base import RunState
+    from backend.runs.insight import RunInsight
     from backend.runs.view import RunView
     from tui.services import RunRow
     from tui.terminal import Protocol
+    from tui.widgets.overview_text import Overview
 
 _TICK = 0.25  # seconds between repaints of the header
 _ON_RUN = frozenset(  # keys that need a run
-    {"stop_run", "stop_now", "resume_run", "ask_trainer", "extend", "delete_run", "bring_home", "add_gpus"}
+    {
+        "stop_run",
+        "stop_now",
+        "resume_run",
+        "ask_trainer",
+        "extend",
+        "delete_run",
+        "bring_home",
+        "add_gpus",
+        "overview",
+        "gallery",
+        "files",
+        "compare",
+        "restart",
+    }
 )
 _YOUNG = 60.0  # seconds after its launch in which a run that is safe already was not so before
 _TALL = 34  # lines from which on the samples are shown without being asked for
@@ -70,27 +88,9 @@ class MonitorScreen(RunKeys):
     AUTO_FOCUS = "LogPane"
     HELP: ClassVar[str] = "Only watching: the run trains in a process of its own, so leaving changes nothing."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "stop_run", "Stop", id="monitor.stop",
-                tooltip="Save the run and stop it; asks first."),
-        Binding("r", "resume_run", "Resume", id="monitor.resume",
-                tooltip="Take the run up from its last save."),
-        Binding("a", "add_gpus", "Add GPUs", id="monitor.add-gpus",
-                tooltip="Wait for other GPUs too; asks first."),
-        Binding("b", "bring_home", "Bring home", id="monitor.bring-home",
-                tooltip="Download the newest LoRA and the pictures; again cancels."),
         Binding("z", "solo", "Zoom", id="monitor.zoom", tooltip="The focused pane alone, or all again."),
         Binding("i", "toggle_samples", "Images", id="monitor.samples",
                 tooltip="Show or hide the sample pictures."),
-        Binding("v", "ask_trainer('save')", "Save now", id="monitor.save-now",
-                tooltip="Have a checkpoint saved now."),
-        Binding("d", "ask_trainer('sample')", "Draw now", id="monitor.sample-now",
-                tooltip="Have the sample pictures drawn now."),
-        Binding("x", "extend", "Extend", id="monitor.extend",
-                tooltip="Give it another total of steps; asks for it."),
-        Binding("S", "stop_now", "Stop now", show=False, id="monitor.stop-now",
-                tooltip="End the run at once, without saving; asks first."),
-        Binding("D", "delete_run", "Delete", show=False, id="monitor.delete",
-                tooltip="Delete an ended run's files, here and on Modal; asks first."),
         Binding("left_square_bracket", "step_run(-1)", "Newer run", show=False, id="monitor.previous-run",
                 tooltip="The run above in the table of jobs."),
         Binding("right_square_bracket", "step_run(1)", "Older run", show=False, id="monitor.next-run",
@@ -103,6 +103,7 @@ class MonitorScreen(RunKeys):
         super().__init__()
         self._follower: RunFollower | None = None
         self._view: RunView | None = None
+        self._insight: RunInsight | None = None
         self._truth: RunState | None = None  # how the run stands, once nothing more comes
         self._saved: int | None = None  # the step of the last resume state that the events tell of
         self._pictures: Protocol = "half"
@@ -152,13 +153,17 @@ class MonitorScreen(RunKeys):
 
     def open_run(self, run_id: str) -> None:
         """Show a run from its beginning and follow it."""
+        from backend.runs.insight import RunInsight
         from backend.runs.view import RunView
 
         self.flux.current_run = self._run_id = run_id
+        self._insight = RunInsight()
         self._view, self._truth, self._saved, self._shown = RunView(), None, None, None
         self._place, self._phase = None, ("", 0.0)
-        self.query_one(LogPane).clear()
-        self.query_one(LossChart).clear()
+        log, chart = self.query_one(LogPane), self.query_one(LossChart)
+        log.clear()
+        chart.clear()
+        log.export_name = chart.export_name = run_id
         row = self.flux.feed.get(run_id)
         self.query_one(Samples).show_samples(row.path if row is not None else Path(), ())
         self._follow(run_id)
@@ -247,9 +252,57 @@ class MonitorScreen(RunKeys):
             elif isinstance(event, CommandEvent):
                 self.flux.actions.requests.answered(event)
         self._view.apply(events)
+        if self._insight is not None:
+            self._insight.take(events)
         self.query_one(LossChart).take_events(events)
         if (len(self._view.samples), self._view.drawing) != pictures:
             self._show_samples()
+
+    # Between the panes
+
+    @on(LogPane.LineSelected)
+    def _show_step_of_line(self, event: LogPane.LineSelected) -> None:
+        self.query_one(LossChart).show_step(event.step)
+
+    @on(LossChart.CursorMoved)
+    def _show_line_of_step(self, event: LossChart.CursorMoved) -> None:
+        self.query_one(LogPane).show_step(self.query_one(LossChart).cursor_step)
+
+    @on(LossChart.OverlayWanted)
+    def _choose_overlays(self, event: LossChart.OverlayWanted) -> None:
+        shown = event.chart.overlays
+        others = [run for run in self.flux.feed.runs if run.id != self._run_id]
+        if not others:
+            self.notify("There is no other run to lay over this one.")
+            return
+        entries = [Entry(run.id, f"{run.name} · {run.id}", run.id in shown) for run in others]
+        self.app.push_screen(LegendScreen(entries, self._toggle_overlay, "Other runs"))
+
+    def _toggle_overlay(self, run_id: str, shown: bool) -> None:
+        chart, row = self.query_one(LossChart), self.flux.feed.get(run_id)
+        if shown and row is not None:
+            chart.overlay(run_id, row.name, ())
+            self._follow_overlay(run_id, row.name)
+        else:
+            chart.remove_overlay(run_id)
+
+    @work(group="follow-overlay", exit_on_error=False)
+    async def _follow_overlay(self, run_id: str, name: str) -> None:
+        chart, watched = self.query_one(LossChart), self._run_id
+
+        def take(events: Sequence[Event]) -> None:
+            if self._run_id != watched or run_id not in chart.overlays:
+                worker.cancel()
+            else:
+                chart.overlay(run_id, name, events)
+
+        worker = get_current_worker()
+        try:
+            await RunFollower(run_id, take, lambda data: None).events(await self.flux.feed.service())
+        except Exception as error:
+            self.post_message(
+                OperationFailed(f"The run {name} cannot be read", str(error) or type(error).__name__)
+            )
 
     # What is shown
 
@@ -311,6 +364,20 @@ class MonitorScreen(RunKeys):
             other_gpus=self._place.other_gpus if self._place is not None else (),
         )
 
+    def _overview(self, run_id: str) -> Overview | None:
+        from backend.runs.notes import Notes
+        from tui.widgets.overview_text import Overview
+
+        row = self.flux.feed.get(run_id)
+        if row is None or self._run_id != run_id or self._view is None or self._insight is None:
+            return None
+        status, reason = self._status(row, self._view)
+        facts = self._facts(row, self._view, status, reason, self.flux.clock())
+        return Overview(facts, self._insight, self.flux.actions.notes.get(run_id, Notes()))
+
+    def _samples_of(self, run_id: str) -> list[SampleEvent]:
+        return list(self._view.samples) if self._view is not None and self._run_id == run_id else []
+
     def _why_nothing(self) -> str:
         feed = self.flux.feed
         if feed.error:
@@ -352,7 +419,7 @@ class MonitorScreen(RunKeys):
                 return status in RESUMABLE or None
             case "delete_run":
                 return not is_live(status) or None
-            case "extend":
+            case "extend" | "overview" | "gallery" | "files" | "compare" | "restart":
                 return True
             case _:
                 return is_live(status) or None

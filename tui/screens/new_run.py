@@ -91,8 +91,9 @@ class NewRunScreen(ModalScreen[NewRun | None], inherit_bindings=False):
     NewRunScreen #hint { margin-top: 1; color: $text-muted; }
     """
 
-    def __init__(self, backend: str = "local") -> None:
+    def __init__(self, backend: str = "local", path: str = "") -> None:
         super().__init__()
+        self._first_path = path
         self._wanted = backend
         self._checked: NewRun | None = None  # what may be launched though it has warnings
         self._config: ModalChoice | None = None  # what the config says of Modal
@@ -104,7 +105,7 @@ class NewRunScreen(ModalScreen[NewRun | None], inherit_bindings=False):
         with Vertical() as box:
             box.border_title = "New run"
             yield Static(Content("Config file (YAML or JSON, as ai-toolkit writes it):"))
-            yield Input(placeholder="path/to/config.yaml", id="path")
+            yield Input(self._first_path, placeholder="path/to/config.yaml", id="path")
             yield RadioSet(
                 Radio("This machine", value=self._wanted != "modal", id="local"),
                 Radio(place, value=self._wanted == "modal", id="modal"),

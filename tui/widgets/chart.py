@@ -100,6 +100,7 @@ class Chart(Widget, can_focus=True):
         self.placeholder = placeholder
         self.x_window = XWindow()
         self.y_range = YRange()
+        self.other_ranges: dict[str, YRange] = {}
         self.set_reactive(Chart.smoothing, smoothing)
         self._curves: dict[str, Curve] = {}
         self._marks: dict[tuple[float, str, str], None] = {}  # a set that keeps its order
@@ -115,17 +116,21 @@ class Chart(Widget, can_focus=True):
 
     # -- data ---------------------------------------------------------------------------------------
 
-    def add_series(self, name: str, label: str | None = None, smooth: bool = True) -> Curve:
+    def add_series(self, name: str, label: str | None = None, smooth: bool = True, axis: str = "") -> Curve:
         """Add a curve, or return the one of that name.
 
         Args:
             name: Key for :meth:`series`.
             label: For the legend; the name if None.
             smooth: Whether to draw a moving average over it.
+            axis: What it measures. The first visible curve's axis is labelled; curves of others are drawn
+                over their own range, and the legend has their values.
         """
         if name not in self._curves:
+            taken = {curve.number for curve in self._curves.values()}
+            number = next(n for n in range(len(taken) + 1) if n not in taken)
             self._curves[name] = Curve(
-                name, label or name, len(self._curves), smooth=smooth, changed=self._touch
+                name, label or name, number, smooth=smooth, changed=self._touch, axis=axis
             )
             self._touch()
         return self._curves[name]
@@ -137,6 +142,11 @@ class Chart(Widget, can_focus=True):
             KeyError: There is none; see :meth:`add_series`.
         """
         return self._curves[name]
+
+    def remove_series(self, name: str) -> None:
+        """Remove a curve, if there is one of that name; its letter is free again."""
+        if self._curves.pop(name, None) is not None:
+            self._touch()
 
     @property
     def curves(self) -> list[Curve]:
@@ -162,10 +172,14 @@ class Chart(Widget, can_focus=True):
         for curve in self._curves.values():
             curve.clear()
         self.x_window.fit()
-        self.y_range.forget()
+        self._forget_ranges()
         self.cursor_x = None
         self.paused = False
         self._touch()
+
+    def _forget_ranges(self) -> None:
+        self.y_range.forget()
+        self.other_ranges.clear()
 
     def _touch(self) -> None:
         self._stale = True
@@ -293,7 +307,7 @@ class Chart(Widget, can_focus=True):
     def action_fit(self) -> None:
         """Show everything, and follow."""
         self.x_window.fit()
-        self.y_range.forget()
+        self._forget_ranges()
         self.repaint()
 
     def action_toggle_log(self) -> None:
@@ -317,12 +331,12 @@ class Chart(Widget, can_focus=True):
 
     def watch_log_y(self) -> None:
         """Draw with the other axis."""
-        self.y_range.forget()
+        self._forget_ranges()
         self.repaint()
 
     def watch_clip_outliers(self) -> None:
         """Fit y anew."""
-        self.y_range.forget()
+        self._forget_ranges()
         self.repaint()
 
     def watch_paused(self, paused: bool) -> None:
@@ -404,6 +418,11 @@ class Chart(Widget, can_focus=True):
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """Zoom out round the mouse."""
         self._wheel(event, 1.25)
+
+    def on_click(self, event: events.Click) -> None:
+        """A double click shows everything."""
+        if event.chain == 2:
+            self.action_fit()
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         """A drag or a click begins."""

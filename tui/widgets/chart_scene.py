@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tui.charts.curve import Curve
+from tui.charts.picture import PLOT, Figure, Line
 from tui.charts.raster import ColumnCache, Columns, column_edges
 from tui.charts.scene import COLOURS, MISSING, Mark, Run, Scene, Trace
 from tui.charts.series import Series
 from tui.charts.ticks import short_number
-from tui.charts.view import robust_range
+from tui.charts.view import YRange, robust_range
 
 if TYPE_CHECKING:
     from tui.widgets.chart import Chart
@@ -104,10 +106,12 @@ class SceneBuilder:
             if layout is not None and layout.width + layout.gutter == width
             else max(1, width - 6)
         )
-        scene: Scene | None = None
-        for _ in range(3):
+        # Another width may mean another range of y and other labels, back and forth: labels only ever
+        # get wider here, so this ends.
+        label = 1
+        while True:
             traces = self._traces(shown, x0, x1, plot)
-            y = self._y(traces, x0, x1)
+            traces, y = self._share_y([curve.axis for curve, _, _ in shown], traces)
             scene = Scene(
                 width,
                 height,
@@ -120,11 +124,31 @@ class SceneBuilder:
                 header=self._readout(shown, marks, (x1 - x0) / plot) or self._legend(shown),
                 state=self._state(traces),
                 x_label=chart.x_label,
+                least_label=label,
             )
             if scene.layout.width == plot:
-                break
-            plot = scene.layout.width
-        return scene
+                return scene
+            plot, label = scene.layout.width, max([label, *map(len, scene.y_labels)])
+
+    def figure(self) -> Figure:
+        """What is shown, for a picture; there must be points."""
+        chart, shown, extent = self._chart, self._shown(), self.extent()
+        assert extent is not None
+        x0, x1 = chart.x_window.bounds(*extent)
+        caches, self._caches = self._caches, {}  # another width: leave the screen's alone
+        try:
+            traces = self._traces(shown, x0, x1, PLOT // 2)
+        finally:
+            self._caches = caches
+        traces, y = self._share_y([curve.axis for curve, _, _ in shown], traces)
+        lines = [
+            Line(curve.label, curve.number, trace.raw, trace.smooth)
+            for (curve, _, _), trace in zip(shown, traces, strict=True)
+            if trace.raw is not None
+        ]
+        marks = [(mark.x, mark.label, mark.kind) for mark in chart.marks]
+        title = " · ".join(self._state(traces))
+        return Figure(title, (x0, x1), y, chart.log_y, lines, marks, chart.x_label, chart.y_label)
 
     def _traces(self, shown: list[tuple[Curve, Series, int]], x0: float, x1: float, plot: int) -> list[Trace]:
         edges = column_edges(x0, x1, 2 * plot)
@@ -134,7 +158,7 @@ class SceneBuilder:
             smooth = curve.smooth and points.weight > 0
             gaps = points.gaps
             gaps = gaps[: int(np.searchsorted(gaps, count))]
-            key = (x0, x1, plot, points.epoch, id(points))
+            key = (x0, x1, plot, points.epoch, points.serial)
             raw = self._columns(
                 curve.name, "raw", key, points.x[:count], points.y[:count], edges, gaps, log, points
             )
@@ -176,7 +200,23 @@ class SceneBuilder:
         cache = self._caches.setdefault((name, kind), ColumnCache())
         return cache.get(key, x, y, edges, gaps, log=log, lowest=points.lowest)
 
-    def _y(self, traces: list[Trace], x0: float, x1: float) -> tuple[float, float]:
+    def _share_y(self, axes: list[str], traces: list[Trace]) -> tuple[list[Trace], tuple[float, float]]:
+        """The range of the first curve's axis, and curves of other axes moved from their ranges into it."""
+        chart = self._chart
+        lead = axes[0]
+        y = self._y([t for t, axis in zip(traces, axes, strict=True) if axis == lead], chart.y_range)
+        if len(set(axes)) == 1:
+            return traces, y
+        moved = []
+        for trace, axis in zip(traces, axes, strict=True):
+            if axis != lead:
+                same = [t for t, a in zip(traces, axes, strict=True) if a == axis]
+                own = self._y(same, chart.other_ranges.setdefault(axis, YRange()))
+                trace = _moved(trace, own, y, log=chart.log_y)
+            moved.append(trace)
+        return moved, y
+
+    def _y(self, traces: list[Trace], y_range: YRange) -> tuple[float, float]:
         lows: list[float] = []
         highs: list[float] = []
         for trace in traces:
@@ -193,7 +233,7 @@ class SceneBuilder:
         if bounds is None:
             return (0.1, 1.0) if log else (0.0, 1.0)
         lo, hi = (10.0 ** bounds[0], 10.0 ** bounds[1]) if log else bounds
-        return self._chart.y_range.update(lo, hi, log=log)
+        return y_range.update(lo, hi, log=log)
 
     # -- words --------------------------------------------------------------------------------------
 
@@ -248,3 +288,23 @@ class SceneBuilder:
         elif not chart.x_window.live:
             words.append("not following")
         return words
+
+
+def _moved(trace: Trace, own: tuple[float, float], into: tuple[float, float], *, log: bool) -> Trace:
+    """A trace of another axis, stretched from its own range into the one that is labelled."""
+
+    def move(values: np.ndarray) -> np.ndarray:
+        (a, b), (c, d) = own, into
+        if log:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                share = (np.log(values) - np.log(a)) / ((np.log(b) - np.log(a)) or 1.0)
+            result: np.ndarray = np.exp(np.log(c) + share * (np.log(d) - np.log(c)))
+        else:
+            result = c + (values - a) / ((b - a) or 1.0) * (d - c)
+        return result
+
+    def columns(of: Columns | None) -> Columns | None:
+        return None if of is None else replace(of, lo=move(of.lo), hi=move(of.hi))
+
+    value = None if trace.value is None else float(move(np.array([trace.value]))[0])
+    return replace(trace, raw=columns(trace.raw), smooth=columns(trace.smooth), value=value)

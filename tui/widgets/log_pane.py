@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
+from textual.worker import get_current_worker
 
+from tui.exports import export_path
+from tui.log_saving import write_lines
+from tui.logs.filtered import FilteredLog
 from tui.logs.pace import Pace
+from tui.logs.places import StepIndex, find_time, step_at
 from tui.logs.store import LogStore
-from tui.logs.viewport import LogViewport
+from tui.logs.viewport import Lines, LogViewport
+from tui.widgets import log_keys
+from tui.widgets.log_filter import LogFilter
+from tui.widgets.log_jump import LogJump
 from tui.widgets.log_search import LogSearch
 from tui.widgets.log_view import LogView
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from textual import events
     from textual.app import ComposeResult
+    from textual.binding import BindingType
 
 _FLUSH_HZ = 16
+_COPY_LINES = 10_000  # terminals refuse far larger clipboards
 
 
 class LogPane(Vertical, can_focus=True):
@@ -39,38 +51,8 @@ class LogPane(Vertical, can_focus=True):
         placeholder: What to say while there are no lines.
     """
 
-    HELP: ClassVar[str] = """
-## Log
-
-The run's output, live. It follows the newest line until you move up; the corner then counts what is new.
-
-- **f** or **End** follows again; **Home** goes to the first line.
-- **/** searches the whole log. Case counts only if you type capitals. **Enter** goes to the nearest match,
-  **n** and **N** to the next and the one before, **Esc** ends the search.
-- **w** wraps long lines; unwrapped, **left** and **right** pan. A `›` marks a line that goes on.
-"""  # noqa: RUF001
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "search", "Search", id="log.search", tooltip="Search the whole log"),
-        Binding("f", "toggle_follow", "Follow", id="log.follow", tooltip="Follow the newest line, or pause"),
-        Binding("n", "next_match", "Next", id="log.next-match", tooltip="Go to the next match"),
-        Binding("N", "previous_match", "Previous", id="log.previous-match", show=False,
-                tooltip="Go to the match before"),
-        Binding("w", "toggle_wrap", "Wrap", id="log.wrap", tooltip="Wrap long lines, or pan sideways"),
-        Binding("escape", "end_search", "End search", id="log.end-search", show=False,
-                tooltip="Close the search and its highlights"),
-        Binding("up,k", "move(-1)", "Up", id="log.up", show=False, tooltip="One row up; stops following"),
-        Binding("down,j", "move(1)", "Down", id="log.down", show=False, tooltip="One row down"),
-        Binding("pageup,ctrl+u", "page(-1)", "Page up", id="log.page-up", show=False, tooltip="One page up"),
-        Binding("pagedown,ctrl+d", "page(1)", "Page down", id="log.page-down", show=False,
-                tooltip="One page down"),
-        Binding("home,g", "top", "First line", id="log.top", show=False, tooltip="Go to the first line"),
-        Binding("end,G", "end", "End", id="log.end", show=False, tooltip="Go to the end and follow"),
-        Binding("left", "pan(-8)", "Pan left", id="log.pan-left", show=False,
-                tooltip="Show more of the left of long lines"),
-        Binding("right", "pan(8)", "Pan right", id="log.pan-right", show=False,
-                tooltip="Show more of the right of long lines"),
-    ]  # fmt: skip
+    HELP: ClassVar[str] = log_keys.HELP
+    BINDINGS: ClassVar[list[BindingType]] = log_keys.BINDINGS
 
     DEFAULT_CSS = """
     LogPane {
@@ -103,6 +85,36 @@ The run's output, live. It follows the newest line until you move up; the corner
             """The pane, for ``@on`` selectors."""
             return self.pane
 
+    @dataclass
+    class LineSelected(Message):
+        """The user selected a line.
+
+        Attributes:
+            pane: The pane.
+            line: Its number in the log; None if nothing is selected any more.
+            step: The training step that it, or the nearest line before it, tells of; None if none does.
+        """
+
+        pane: LogPane
+        line: int | None
+        step: int | None
+
+        @property
+        def control(self) -> LogPane:
+            """The pane, for ``@on`` selectors."""
+            return self.pane
+
+    @dataclass
+    class _Place(Message):
+        line: int | None
+        what: str
+        select: bool
+
+    @dataclass
+    class _Saved(Message):
+        text: str
+        problem: bool
+
     def __init__(
         self,
         store: LogStore | None = None,
@@ -119,14 +131,23 @@ The run's output, live. It follows the newest line until you move up; the corner
         self.border_title = "Log"
         self._log_view = LogView(self.viewport, placeholder)
         self._pace = Pace()
-        self._painted = -1
+        self._painted: object = -1
         self._problem: str | None = None
         self._search = LogSearch(self.store)
+        self._filter = LogFilter(self.store)
+        self._jump = LogJump()
+        self._steps = StepIndex(self.store)
+        self._selection: tuple[int, int] | None = None  # anchor and end, in the viewport's numbers
+        self._linked = False  # whether a step from outside is shown, and following waits
+        self.export_name = "log"
+        self.export_folder: Path | None = None
 
     def compose(self) -> ComposeResult:
-        """The rows, and the search line below them."""
+        """The rows, and the lines to type into below them."""
         yield self._log_view
         yield self._search
+        yield self._filter
+        yield self._jump
 
     def on_mount(self) -> None:
         """Start looking for new lines."""
@@ -150,6 +171,7 @@ The run's output, live. It follows the newest line until you move up; the corner
     def clear(self) -> None:
         """Remove all lines and follow."""
         self.store.clear()
+        self._end_selection()
         self.follow = True
         self._log_view.forget_strips()
 
@@ -157,14 +179,31 @@ The run's output, live. It follows the newest line until you move up; the corner
         """Show another log, following it; the caller closes the store when it is no longer needed."""
         if self._own_store:
             self.store.close()
-        wrap = self.viewport.wrap
         self.store, self._own_store = store, False
-        self.viewport = LogViewport(store)
-        self.viewport.set_wrap(wrap)
-        self._log_view.show_viewport(self.viewport)
-        self._search.look_at(store)
-        self._painted = -1
+        self._steps = StepIndex(store)
+        self._end_selection()
+        self._show_lines(store)
+        self._filter.look_at(store)
+        self._search.look_at(store, self._filter.shown)
         self.follow = True
+
+    def _show_lines(self, lines: Lines) -> None:
+        viewport = LogViewport(lines)
+        viewport.like(self.viewport)
+        viewport.follow = self.follow
+        self.viewport = viewport
+        self._log_view.show_viewport(viewport)
+        self._painted = -1
+
+    def number(self, line: int) -> int:
+        """The number in the whole log of a line of the viewport."""
+        lines = self.viewport.store
+        return lines.number(line) if isinstance(lines, FilteredLog) else line
+
+    def position(self, number: int) -> int:
+        """The viewport's line that is at ``number`` of the whole log, or after it if a filter hides it."""
+        lines = self.viewport.store
+        return lines.position(number) if isinstance(lines, FilteredLog) else number
 
     def note_input(self) -> None:
         """Say that the user pressed a key somewhere: painting waits a moment, so that it acts at once.
@@ -180,12 +219,14 @@ The run's output, live. It follows the newest line until you move up; the corner
             self._problem = store.problem
             self.border_subtitle = Content(store.problem) if store.problem else None
         # A hidden pane has no size; an inactive screen paints nothing.
-        if store.version == self._painted or not self.screen.is_current:
+        self._filter.catch_up()
+        lines = self.viewport.store
+        if lines.version == self._painted or not self.screen.is_current:
             return
         busy = self.app.message_queue_size > 0 or self.screen.message_queue_size > 0
         if not self._pace.may_paint(time.monotonic(), busy=busy):
             return
-        self._painted = store.version
+        self._painted = lines.version
         self._log_view.update_rows()
         self._sync_search()
 
@@ -197,7 +238,7 @@ The run's output, live. It follows the newest line until you move up; the corner
 
     def _sync_search(self) -> None:
         if self.viewport.rows:
-            self._search.origin = self.viewport.rows[0][0]
+            self._search.origin = self.number(self.viewport.rows[0][0])
         self._search.update_results()
 
     def watch_follow(self, follow: bool) -> None:
@@ -242,8 +283,19 @@ The run's output, live. It follows the newest line until you move up; the corner
         self._moved()
 
     def action_move(self, rows: int) -> None:
-        """Move by rows."""
+        """Move by rows, or a selected line by lines."""
+        if self._selection is not None and abs(rows) == 1:
+            self._move_selection(rows)
+            return
         self.viewport.move(rows)
+        self._moved()
+
+    def _move_selection(self, lines: int) -> None:
+        assert self._selection is not None
+        log = self.viewport.store
+        line = min(max(self._selection[1] + lines, log.first), log.stop - 1)
+        self._select(line)
+        self.viewport.reveal(line)
         self._moved()
 
     def action_page(self, pages: int) -> None:
@@ -268,6 +320,11 @@ The run's output, live. It follows the newest line until you move up; the corner
         self.viewport.set_wrap(not self.viewport.wrap)
         self._log_view.forget_strips()
 
+    def action_toggle_times(self) -> None:
+        """Show or hide the times at the beginnings of lines."""
+        self.viewport.set_times(not self.viewport.times)
+        self._log_view.forget_strips()
+
     def action_pan(self, cells: int) -> None:
         """Shift sideways; nothing while wrapping."""
         before = self.viewport.pan
@@ -279,8 +336,10 @@ The run's output, live. It follows the newest line until you move up; the corner
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Search keys exist while there is a search, so that Esc and n are free for others otherwise."""
-        if action in ("next_match", "previous_match", "end_search"):
+        if action in ("next_match", "previous_match"):
             return self._search.active
+        if action == "end_search":
+            return bool(self._selection) or self._search.active or self._filter.active or self._jump.active
         return True
 
     def action_search(self) -> None:
@@ -289,8 +348,15 @@ The run's output, live. It follows the newest line until you move up; the corner
         self.refresh_bindings()
 
     def action_end_search(self) -> None:
-        """Close the search line and remove the highlights."""
-        self._search.close()
+        """Close what is typed into; or else end the selection, then the search, then the filter."""
+        if self._jump.active:
+            self._jump.close()
+        elif self._selection and not (self._search.typing or self._filter.typing):
+            self._end_selection(told=True)
+        elif self._search.active and not self._filter.typing:
+            self._search.close()
+        else:
+            self._filter.close()
         self.refresh_bindings()
 
     def action_next_match(self) -> None:
@@ -302,7 +368,9 @@ The run's output, live. It follows the newest line until you move up; the corner
         self._search.step(-1)
 
     @on(LogSearch.Left)
-    def _search_left(self, event: LogSearch.Left) -> None:
+    @on(LogFilter.Left)
+    @on(LogJump.Left)
+    def _line_left(self, event: Message) -> None:
         event.stop()
         self.focus()
         self.refresh_bindings()
@@ -311,14 +379,216 @@ The run's output, live. It follows the newest line until you move up; the corner
     def _search_changed(self, event: LogSearch.Changed) -> None:
         event.stop()
         results = self._search.results
-        self._log_view.set_highlight(results.query if results else None, results.current if results else None)
+        current = results.current if results is not None else None
+        if current is not None and current < self.store.stop:
+            current = self.position(current)
+        self._log_view.set_highlight(results.query if results else None, current)
 
     @on(LogSearch.GoTo)
     def _go_to_match(self, event: LogSearch.GoTo) -> None:
         event.stop()
-        results, line = self._search.results, event.line
-        if results is not None and self.store.first <= line < self.store.stop:
+        results = self._search.results
+        if results is not None and self.store.first <= event.line < self.store.stop:
+            line = self.position(event.line)
             spans = results.query.spans(self.viewport.line(line).text)
             self.viewport.reveal(line, spans[0][0] if spans else 0)
             self._moved()
             self._log_view.forget_strips()
+
+    # -- filter -------------------------------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        """Type which lines to show."""
+        self._filter.open()
+        self.refresh_bindings()
+
+    def action_next_level(self) -> None:
+        """Show only lines from the next level on."""
+        self._filter.next_level()
+        self.refresh_bindings()
+
+    def action_toggle_regex(self) -> None:
+        """Search and filter by regular expression, or by plain text."""
+        if self._filter.typing or not self._search.active:
+            self._filter.toggle_regex()
+        if not self._filter.typing:
+            self._search.toggle_regex()
+
+    @on(LogFilter.Changed)
+    def _filter_changed(self, event: LogFilter.Changed) -> None:
+        event.stop()
+        top = self.number(self.viewport.rows[0][0]) if self.viewport.rows and not self.follow else None
+        self._end_selection(told=True)
+        filtered = self._filter.filtered
+        self._show_lines(self.store if filtered is None else filtered)
+        self._search.look_at(self.store, self._filter.shown)
+        if top is not None and filtered is None:
+            self.viewport.go_to(min(top, self.store.stop - 1))
+            self._moved()
+
+    # -- places -------------------------------------------------------------------------------------
+
+    def action_jump(self) -> None:
+        """Type where to go."""
+        self._jump.open()
+        self.refresh_bindings()
+
+    @on(LogJump.GoTo)
+    def _jump_to(self, event: LogJump.GoTo) -> None:
+        event.stop()
+        if event.kind == "line":
+            self._reveal(self.store.first + event.value - 1, select=True)
+        elif event.kind == "step":
+            self._find_step(event.value, select=True)
+        else:
+            self._find_time(event.value)
+
+    def show_step(self, step: float | None) -> None:
+        """Select the line that tells of the step nearest to ``step``, without telling; None ends that."""
+        if step is not None:
+            self._linked = self._linked or self.follow
+            self._find_step(step, select=False)
+        else:
+            self._end_selection()
+            if self._linked:
+                self.follow = True
+            self._linked = False
+
+    def _find_step(self, step: float, *, select: bool) -> None:
+        index = self._steps
+
+        def find() -> None:
+            worker = get_current_worker()
+            for _ in index.catch_up():
+                if worker.is_cancelled:
+                    return
+            self.post_message(self._Place(index.line_of(step), f"step {step:g}", select))
+
+        self._run_finder(find)
+
+    def _find_time(self, seconds: int) -> None:
+        store = self.store
+
+        def find() -> None:
+            worker, line = get_current_worker(), None
+            for best in find_time(store, seconds):
+                line = best
+                if worker.is_cancelled:
+                    return
+            self.post_message(self._Place(line, "time", True))
+
+        self._run_finder(find)
+
+    def _run_finder(self, find: Callable[[], None]) -> None:
+        self.run_worker(
+            find, name="log place", group="log-place", exclusive=True, thread=True, exit_on_error=False
+        )
+
+    @on(_Place)
+    def _found_place(self, event: _Place) -> None:
+        event.stop()
+        if event.line is not None:
+            self._reveal(event.line, select=event.select)
+        elif event.select:
+            self.notify(f"No line of the log tells of a {event.what}.", markup=False)
+
+    def _reveal(self, number: int, *, select: bool) -> None:
+        lines = self.viewport.store
+        if not len(lines):
+            return
+        line = min(max(self.position(number), lines.first), lines.stop - 1)
+        self.viewport.reveal(line)
+        self._select(line, told=select)
+        self._moved()
+
+    # -- selection ----------------------------------------------------------------------------------
+
+    def _select(self, line: int, *, extend: bool = False, told: bool = True) -> None:
+        anchor = self._selection[0] if extend and self._selection else line
+        self._selection = (anchor, line)
+        self._log_view.set_selected(range(min(anchor, line), max(anchor, line) + 1))
+        self.refresh_bindings()
+        if told:
+            self._linked = False
+            number = self.number(line)
+            self.post_message(self.LineSelected(self, number, step_at(self.store, number)))
+
+    def _end_selection(self, *, told: bool = False) -> None:
+        if self._selection is not None:
+            self._selection = None
+            self._log_view.set_selected(range(0))
+            self.refresh_bindings()
+            if told:
+                self.post_message(self.LineSelected(self, None, None))
+
+    @on(LogView.Pressed)
+    def _pressed(self, event: LogView.Pressed) -> None:
+        event.stop()
+        self.follow = False
+        self._select(event.line, extend=event.extend)
+
+    def action_select(self) -> None:
+        """Select the newest line on the screen; if there is a selection, end it."""
+        if self._selection is not None:
+            self._end_selection(told=True)
+        elif self.viewport.rows:
+            self.follow = False
+            self._select(self.viewport.rows[-1][0])
+
+    def action_extend(self, direction: int) -> None:
+        """Select one line more, or one less."""
+        if self._selection is None:
+            self.action_select()
+            return
+        lines = self.viewport.store
+        line = min(max(self._selection[1] + direction, lines.first), lines.stop - 1)
+        self._select(line, extend=True)
+        self.viewport.reveal(line)
+        self._moved()
+
+    def selected_text(self) -> str:
+        """What is selected, as it is shown; the newest line on the screen if nothing is."""
+        if self._selection is None:
+            lines = (
+                range(self.viewport.rows[-1][0], self.viewport.rows[-1][0] + 1) if self.viewport.rows else []
+            )
+        else:
+            low, high = sorted(self._selection)
+            lines = range(max(low, self.viewport.store.first), min(high + 1, low + _COPY_LINES))
+        return "\n".join(self.viewport.line(line).text for line in lines)
+
+    def action_copy(self) -> None:
+        """Copy what is selected to the terminal's clipboard (OSC 52)."""
+        text = self.selected_text()
+        if text:
+            self.app.copy_to_clipboard(text)
+            count = text.count("\n") + 1
+            self.notify(f"Copied {count:,} line{'s' if count > 1 else ''}.", timeout=2, markup=False)
+
+    def action_save(self) -> None:
+        """Write the lines shown to a file, in a thread."""
+        if not len(self.viewport.store):
+            self.notify("There are no lines to save.", markup=False)
+            return
+        lines, store = self.viewport.store, self.store
+        numbers = (
+            list(map(lines.number, range(lines.first, lines.stop)))
+            if isinstance(lines, FilteredLog)
+            else None
+        )
+
+        def save() -> None:
+            try:
+                path = export_path(self.export_name, ".log", self.export_folder)
+                count = write_lines(store, path, numbers)
+            except OSError as error:
+                self.post_message(self._Saved(f"The log cannot be saved: {error.strerror or error}", True))
+            else:
+                self.post_message(self._Saved(f"Saved {count:,} lines to {path}", False))
+
+        self.run_worker(save, name="log save", group="log-save", thread=True, exit_on_error=False)
+
+    @on(_Saved)
+    def _tell_saved(self, event: _Saved) -> None:
+        event.stop()
+        self.notify(event.text, severity="error" if event.problem else "information", markup=False)

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 from textual.worker import Worker, get_current_worker
 
-from tui.logs.search import Query, SearchResults, search
+from tui.logs.search import LineFilter, Query, SearchResults, level_before, search
 
 if TYPE_CHECKING:
     from textual import events
@@ -33,6 +33,8 @@ class LogSearch(Horizontal):
 
     Attributes:
         results: What was found so far; None while nothing is searched for.
+        regex: Whether what is typed is a regular expression.
+        among: Matches in lines that this filter hides do not count; None counts all.
         origin: The line from which the nearest match is looked for: the top one on the screen.
     """
 
@@ -40,7 +42,7 @@ class LogSearch(Horizontal):
     LogSearch {
         display: none;
         height: 1;
-        & > .log-search--prompt { width: 1; }
+        & > .log-search--prompt { width: auto; }
         & > Input, & > Input:focus {
             width: 1fr; height: 1; border: none; padding: 0; background: $boost;
         }
@@ -76,6 +78,8 @@ class LogSearch(Horizontal):
         super().__init__()
         self.results: SearchResults | None = None
         self.origin = 0
+        self.regex = False
+        self.among: LineFilter | None = None
         self._store = store
         self._thread: Worker[None] | None = None
         self._started = 0.0
@@ -120,9 +124,20 @@ class LogSearch(Horizontal):
             self.post_message(self.Left())
         self._input.can_focus = False
 
-    def look_at(self, store: LogStore) -> None:
-        """Search another log from now on."""
-        self._store = store
+    @property
+    def typing(self) -> bool:
+        """Whether the user types into it."""
+        return self._input.has_focus
+
+    def toggle_regex(self) -> None:
+        """Take what is typed as a regular expression, or as it stands."""
+        self.regex = not self.regex
+        self.query_one(".log-search--prompt", Static).update(Content("regex/" if self.regex else "/"))
+        self._set_query(self._input.value if self.active else "")
+
+    def look_at(self, store: LogStore, among: LineFilter | None = None) -> None:
+        """Search another log, or among other lines of it, from now on."""
+        self._store, self.among = store, among
         self._set_query(self.results.query.text if self.results else "")
 
     # -- typing -------------------------------------------------------------------------------------
@@ -159,7 +174,7 @@ class LogSearch(Horizontal):
         if self._thread is not None:
             self._thread.cancel()
             self._thread = None
-        self.results = SearchResults(Query(text), self._store.first) if text else None
+        self.results = SearchResults(Query(text, self.regex), self._store.first) if text else None
         self._start()
         self._show()
 
@@ -179,10 +194,10 @@ class LogSearch(Horizontal):
 
     def _search(self, store: LogStore, results: SearchResults) -> None:
         """Search from where ``results`` ends; report now and then. Runs in a thread."""
-        worker = get_current_worker()
+        worker, among = get_current_worker(), self.among
         lines, searched = array("Q"), results.searched
         reported = time.monotonic()
-        for searched, found in search(store, results.query, results.searched):
+        for searched, found in search(store, results.query, results.searched, among):
             if worker.is_cancelled:
                 return
             lines.extend(found)
@@ -224,8 +239,10 @@ class LogSearch(Horizontal):
             return
         results.drop_before(store.first)
         last = store.stop - 1
-        unfinished = store.stop > store.complete
-        results.set_tail(last if unfinished and results.query.matches(store.line(last).text) else None)
+        matches = store.stop > store.complete and results.query.matches(store.line(last).text)
+        if matches and self.among is not None:
+            matches = self.among.shows(store.line(last).text, level_before(store, last))
+        results.set_tail(last if matches else None)
 
     # -- going --------------------------------------------------------------------------------------
 
@@ -253,7 +270,9 @@ class LogSearch(Horizontal):
         text = ""
         if results is not None:
             more = "…" if self._thread is not None else ""
-            if results.position:
+            if results.query.problem:
+                text = results.query.problem
+            elif results.position:
                 text = f"{results.position:,}/{results.count:,}{more}"
                 text += " wrapped" if results.wrapped else ""
             elif results.count or more:

@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.logs.cells import text_width, window
-from tui.logs.levels import level_words
+from tui.logs.levels import level_words, phase_span
 from tui.logs.lines import LogLine
 from tui.logs.search import Query
 from tui.logs.viewport import LogViewport
@@ -38,6 +38,8 @@ class LogView(ScrollView, can_focus=False):
         "log-view--match-current",
         "log-view--warning",
         "log-view--error",
+        "log-view--phase",
+        "log-view--selected",
         "log-view--mark",
         "log-view--empty",
         "log-view--pill",
@@ -55,6 +57,8 @@ class LogView(ScrollView, can_focus=False):
         }
         & > .log-view--warning { color: $text-warning; text-style: bold; }
         & > .log-view--error { color: $text-error; text-style: bold underline; }
+        & > .log-view--phase { color: $text-accent; text-style: bold; }
+        & > .log-view--selected { color: $foreground; background: $primary 30%; text-style: reverse; }
         & > .log-view--mark { color: $text-muted; text-style: dim; }
         & > .log-view--empty { color: $text-muted; text-style: italic; }
         & > .log-view--pill { color: $primary; background: $background; text-style: bold reverse; }
@@ -64,12 +68,27 @@ class LogView(ScrollView, can_focus=False):
     class Moved(Message):
         """The mouse moved the view with its scroll bar."""
 
+    class Pressed(Message):
+        """A line was clicked.
+
+        Args:
+            line: Its number in the viewport's log.
+            extend: Whether what was selected before stays selected.
+        """
+
+        def __init__(self, line: int, extend: bool) -> None:
+            super().__init__()
+            self.line = line
+            self.extend = extend
+
     def __init__(self, viewport: LogViewport, placeholder: str) -> None:
         super().__init__()
         self.viewport = viewport
         self.placeholder = placeholder
         self._highlight: Query | None = None
         self._current: int | None = None
+        self._selected: range = range(0)
+        self._pressed: int | None = None
         self._strips: LRUCache[tuple[int, int], Strip] = LRUCache(2000)
         self._styles: dict[str, Style] = {}
         self._base = Style()
@@ -89,6 +108,12 @@ class LogView(ScrollView, can_focus=False):
         """Highlight the matches of ``query``, those of line ``current`` more strongly."""
         if (query, current) != (self._highlight, self._current):
             self._highlight, self._current = query, current
+            self.forget_strips()
+
+    def set_selected(self, lines: range) -> None:
+        """Show ``lines`` as selected."""
+        if lines != self._selected:
+            self._selected = lines
             self.forget_strips()
 
     def forget_strips(self) -> None:
@@ -160,6 +185,31 @@ class LogView(ScrollView, can_focus=False):
         self.viewport.move(self.viewport.height)
         self.post_message(self.Moved())
 
+    def _line_at(self, y: int) -> int | None:
+        rows = self.viewport.rows
+        return rows[min(y, len(rows) - 1)][0] if rows and y >= 0 else None
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """A click selects a line; with shift, or dragged, all up to it."""
+        line = self._line_at(event.y)
+        if event.button == 1 and line is not None and event.x < self.size.width:
+            self._pressed = line
+            self.capture_mouse()
+            self.post_message(self.Pressed(line, event.shift))
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """A drag selects."""
+        line = self._line_at(max(0, event.y))
+        if self._pressed is not None and line is not None and line != self._pressed:
+            self._pressed = line
+            self.post_message(self.Pressed(line, True))
+
+    def on_mouse_up(self) -> None:
+        """The drag ends."""
+        if self._pressed is not None:
+            self._pressed = None
+            self.release_mouse()
+
     # The wheel bubbles to the pane, which moves the viewport.
     def _on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         event.prevent_default()
@@ -177,7 +227,7 @@ class LogView(ScrollView, can_focus=False):
         style = self._styles.get(name)
         if style is None:
             # Overlays change only what they name; the others bring their background, for auto colours.
-            overlay = name in ("match", "match-current", "warning", "error")
+            overlay = name in ("match", "match-current", "warning", "error", "phase")
             style = self.get_component_rich_style(f"log-view--{name}", partial=overlay)
             self._styles[name] = style
         return style
@@ -220,6 +270,8 @@ class LogView(ScrollView, can_focus=False):
         if cached is not None:
             return cached
         viewport = self.viewport
+        if number in self._selected:
+            base += self._style("selected")
         try:
             line = viewport.line(number)
         except IndexError:  # dropped between layout and painting
@@ -265,6 +317,9 @@ class LogView(ScrollView, can_focus=False):
         text = line.text
         overlays: list[Span] = [span for span in line.spans if span[0] < end and span[1] > start]
         overlays += [(a, b, self._style(level.value)) for a, b, level in level_words(text)]
+        phase = phase_span(text)
+        if phase is not None:
+            overlays.append((*phase, self._style("phase")))
         if self._highlight is not None:
             style = self._style("match-current" if number == self._current else "match")
             overlays += [(a, b, style) for a, b in self._highlight.spans(text)]

@@ -50,7 +50,8 @@ class RunDetails(Widget):
         took = duration(max(0.0, run.updated - run.created))
         span = f"{took} so far" if is_live(run.status) else f"ended after {took}"
         cost = "" if run.dollars is None else f" · ${run.dollars:,.2f}"
-        facts = f"{run.id} · {one_line(place_name(run.backend))} · started {started} · {span}{cost}"
+        tags = f" · {' '.join(f'#{one_line(tag)}' for tag in run.tags)}" if run.tags else ""
+        facts = f"{run.id} · {one_line(place_name(run.backend))} · started {started} · {span}{cost}{tags}"
         style = look(run.status).style
         reason = one_line(run.reason or "")
         todo = hint(run)

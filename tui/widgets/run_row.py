@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.visual import Visual
 
 from tui.place import is_stand_in, place_name
 from tui.status import is_live, look
-from tui.text import age, bar, duration, fit, number, pace
+from tui.text import age, bar, clip, duration, fit, number, one_line, pace
 
 if TYPE_CHECKING:
     from textual.strip import Strip
@@ -98,11 +99,15 @@ class RunLine(Visual):
         run: The run.
         now: Seconds since 1970, to the minute at best: equal lines need no repaint.
         costs: Whether any of the runs costs something.
+        marked: Whether it is marked.
+        lead: What stands before its name.
     """
 
     run: RunRow
     now: float
     costs: bool = False
+    marked: bool = False
+    lead: str = ""
 
     def get_optimal_width(self, rules: object, container_width: int) -> int:
         """All there is."""
@@ -123,6 +128,16 @@ class RunLine(Visual):
         cells = [self._cell(column) for column in columns(width, costs=self.costs)]
         return Content(_GAP).join(cells)
 
+    def _name(self, width: int, style: str) -> Content:
+        """The name between its mark and its tags; the tags have what room is left."""
+        head = ("✱ " if self.marked else "") + self.lead
+        name = clip(self.run.name, width - len(head))
+        room = width - len(head) - cell_len(name) - 1
+        tags = " ".join(f"#{one_line(tag)}" for tag in self.run.tags)
+        if not tags or room < 4:
+            return Content.assemble((head, "$text-accent"), (fit(self.run.name, width - len(head)), style))
+        return Content.assemble((head, "$text-accent"), (name, style), " ", (fit(tags, room), "dim"))
+
     def _cell(self, column: Column) -> Content:
         run = self.run
         going = is_live(run.status)
@@ -131,7 +146,7 @@ class RunLine(Visual):
                 glyph, style = look(run.status)
                 return Content.styled(fit(f"{glyph} {run.status}", column.width), style)
             case "name":
-                return Content.styled(fit(run.name, column.width), "bold" if going else "")
+                return self._name(column.width, "bold" if going else "")
             case "id":
                 return Content.styled(fit(run.id, column.width), "dim")
             case "backend":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -108,16 +108,28 @@ class RunTable(OptionList, inherit_bindings=False):
         option = self.highlighted_option
         return option.id if option is not None else None
 
-    def show_runs(self, runs: Sequence[RunRow], now: float) -> None:
+    def show_runs(
+        self,
+        runs: Sequence[RunRow],
+        now: float,
+        *,
+        marked: Container[str] = (),
+        leads: Sequence[str] = (),
+    ) -> None:
         """Bring the rows up to date.
 
         Args:
             runs: The runs, in the order to show.
             now: Seconds since 1970; ages are counted from its minute.
+            marked: The ids of those that are marked.
+            leads: What stands before each name; nothing if empty.
         """
         minute = now // 60 * 60 + 59  # so a run of less than a minute is "now" and rows change once a minute
         costs = has_costs(runs)
-        lines = [RunLine(run, minute, costs) for run in runs]
+        lines = [
+            RunLine(run, minute, costs, run.id in marked, lead)
+            for run, lead in zip(runs, leads or [""] * len(runs), strict=True)
+        ]
         if [line.run.id for line in lines] != [line.run.id for line in self._lines_shown]:
             self._replace_all(lines)
         else:

@@ -17,15 +17,20 @@ _BAR = 24  # cells at most
 
 
 class TransferBar(Widget):
-    """How far a download is; takes no room while there is none."""
+    """How far a download is; takes no room while there is none.
+
+    Args:
+        hint: The key that ends it.
+    """
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """
     TransferBar { height: 1; padding: 0 2; display: none; }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hint: str = "b cancels") -> None:
         super().__init__(id="transfer")
+        self._hint = hint
         self._shown: tuple[int, int] = (0, 0)
 
     def show_download(self, download: Download | None) -> None:
@@ -39,8 +44,8 @@ class TransferBar(Widget):
         """The words, a bar, and the key that ends it."""
         done, total = self._shown
         if not total:
-            return Content("downloading: asking what there is… · b cancels")
-        words = f" {size(done)} of {size(total)} · {100 * done // total} % · b cancels"
+            return Content(f"downloading: asking what there is… · {self._hint}")
+        words = f" {size(done)} of {size(total)} · {100 * done // total} % · {self._hint}"
         room = self.content_size.width - len(_LABEL) - len(words)
         filled, rest = bar(done / total, min(_BAR, max(0, room)))
         return Content.assemble(_LABEL, (filled, "$text-primary"), (rest, "dim"), words)
