@@ -22,7 +22,8 @@ FILE = "bench.json"
 """What was measured, in the app's data folder: a list of records."""
 
 KEPT = (
-    "gpu", "resolution", "batch", "compute", "checkpointing", "seconds_per_step", "peak_bytes", "torch", "date",
+    "gpu", "resolution", "batch", "compute", "checkpointing",
+    "seconds_per_step", "peak_bytes", "torch", "date",
 )  # fmt: skip
 """What a record holds."""
 

@@ -111,7 +111,8 @@ def line_of(result: dict[str, Any]) -> str:
     mfu = result.get("mfu")
     row = (
         f"{begin}{result['seconds_per_step']:9.4f}{result['p10']:8.4f}{result['p90']:8.4f}"
-        f"{'' if host is None else f'{host:8.4f}':>8}{result['tokens_per_second']:9.0f}{result['tflops']:9.1f}"
+        f"{'' if host is None else f'{host:8.4f}':>8}"
+        f"{result['tokens_per_second']:9.0f}{result['tflops']:9.1f}"
         f"{'' if mfu is None else f'{mfu:.1%}':>7}{result['peak_bytes'] / 2**30:7.1f}"
         f"{result['first_step_seconds']:8.1f}{result['warmup_seconds']:8.1f}"
     )

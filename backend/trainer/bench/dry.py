@@ -52,6 +52,6 @@ def check_shapes(
         image = image_tokens(width, height)
         kept = activation_bytes(config, rank, image, TEXT_TOKENS, 1, torch.bfloat16)
         yield (
-            f"{width}x{height}: {image} + {TEXT_TOKENS} tokens, {step_flops(config, image) / 1e12:.1f} TFLOP a "
-            f"step, {kept / 2**30:.1f} GiB of activations without recomputation"
+            f"{width}x{height}: {image} + {TEXT_TOKENS} tokens, {step_flops(config, image) / 1e12:.1f} TFLOP "
+            f"a step, {kept / 2**30:.1f} GiB of activations without recomputation"
         )

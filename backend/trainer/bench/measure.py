@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import itertools
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,8 @@ def measure(
     """
     prepare_device(device)
     ceiling = peaks(device)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     began = time.perf_counter()
     rig = build(options, config, device)
     _wait(device)
@@ -73,14 +78,11 @@ def measure(
                 path = path.with_name(
                     f"{path.stem}-{options['engine']}-{options['compute']}-{width}{path.suffix or '.txt'}"
                 )
-                facts["profile"] = profile_step(
-                    lambda w=width, h=height: rig.train(steps_done, w, h), device, path
-                )
+                work = functools.partial(rig.train, steps_done, width, height)
+                facts["profile"] = profile_step(work, device, path)
                 facts["profile_file"] = path.name
         except Exception as error:  # one size that fails must not hide the others
             facts["error"] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
-            import traceback
-
             traceback.print_exc(file=sys.stdout)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -109,7 +111,7 @@ def _time(rig: Rig, width: int, height: int, steps: int, device: torch.device, d
             host.append(time.perf_counter() - at)
             marks[index + 1].record()
         torch.cuda.synchronize(device)
-        seconds = [a.elapsed_time(b) / 1e3 for a, b in zip(marks, marks[1:], strict=False)]
+        seconds = [a.elapsed_time(b) / 1e3 for a, b in itertools.pairwise(marks)]
         peak = torch.cuda.max_memory_allocated(device)
         reserved = torch.cuda.max_memory_reserved(device)
     else:

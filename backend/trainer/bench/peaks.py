@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 
 import torch
@@ -42,15 +43,11 @@ def peaks(device: torch.device) -> dict[str, float]:
     source = torch.empty(1 << 30, device=device, dtype=torch.uint8).random_()
     target = torch.empty_like(source)
     found["copy"] = 2.0 * source.numel() / _timed(lambda: target.copy_(source), device)
-    del a, b, source, target
-    torch.cuda.empty_cache()
     return found
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:
     """Median seconds of ``work`` after three warm-ups."""
-    import time
-
     for _ in range(3):
         work()
     seconds = []
