@@ -148,6 +148,8 @@ class FastFlux:
         self._gradients = [place for one in self._fused for _, place in one.leaves]
         self._columns = [column for one in self._fused for column in one.columns]
         self._sources = [source for one in self._fused for source in one.sources]
+        self._parameters = [self.flat.master, *lora.parameters.values()]
+        self._stamp = -1
         self._watched = [self._modules[name] for name in lora.layers]
         self._strengths: dict[float, torch.Tensor] = {}
         self._rotations: dict[tuple[int, int], tuple[Any, ...]] = {}
@@ -222,8 +224,13 @@ class FastFlux:
     def refresh(self) -> None:
         """Compute with the adapter's present weights from now on."""
         self.flat.cast()
+        self._stamp = self._version()
         if self._columns:
             torch._foreach_copy_(self._columns, self._sources)
+
+    def _version(self) -> int:
+        """Changes whenever anybody changes a weight: a resume, a moving average that is swapped in."""
+        return sum(parameter._version for parameter in self._parameters)
 
     @torch.no_grad()
     def collect(self) -> None:
@@ -244,6 +251,8 @@ class FastFlux:
         """As diffusers' ``FluxTransformer2DModel.forward``."""
         if not self._knows(kwargs):
             return self._plain(hidden_states, **kwargs)
+        if self._version() != self._stamp:
+            self.refresh()
         model = self._model
         x = model.x_embedder(hidden_states)
         timestep = kwargs["timestep"].to(x.dtype) * 1000

@@ -42,15 +42,21 @@ class FlatParameters:
         self.compute = torch.zeros(at, device=device, dtype=dtype)
         with torch.no_grad():
             for name, parameter in parameters.items():
-                view = self._view(self.master.data, name, parameter.shape)
+                view = self.view(self.master.data, name)
                 view.copy_(parameter)
                 parameter.data = view
-                parameter.grad = self._view(self.master.grad, name, parameter.shape)
+                parameter.grad = self.view(self.master.grad, name)
         self.cast()
 
-    def _view(self, buffer: torch.Tensor, name: str, shape: Sequence[int]) -> torch.Tensor:
-        at = self._places[name]
-        return buffer[at : at + self._parameters[name].numel()].view(tuple(shape))
+    @property
+    def names(self) -> list[str]:
+        """Of the parameters, in the adapter's order."""
+        return list(self._parameters)
+
+    def view(self, buffer: torch.Tensor, name: str) -> torch.Tensor:
+        """A parameter's part of a buffer laid out like the weights, in the parameter's shape."""
+        at, shape = self._places[name], self._parameters[name].shape
+        return buffer[at : at + shape.numel()].view(shape)
 
     def leaf(self, names: Sequence[str], shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """What some neighbouring parameters are computed with, as one leaf, and where its gradient goes."""
