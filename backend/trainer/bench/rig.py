@@ -122,7 +122,8 @@ class FastRig:
         compiled: Compile the blocks.
         compute: ``bf16``, ``fp8`` or ``auto``.
         checkpointed: Blocks that are computed again in the backward pass, or ``auto``.
-        attention: A backend, or ``auto``.
+        attention: A kernel, or ``auto``.
+        batch: Pictures a step.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class FastRig:
         compute: str = "bf16",
         checkpointed: int | str = 0,
         attention: str = "auto",
+        batch: int = 1,
     ) -> None:
         from backend.trainer import full_size
 
@@ -146,7 +148,9 @@ class FastRig:
             checkpointed=checkpointed,
             attention=attention,
             config=config,
+            dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
         )
+        self._count = batch
         self._batches: dict[tuple[int, int], Batch] = {}
         self.facts: dict[str, Any] = {
             name: getattr(self._rig, name, None) for name in ("attention", "compute", "checkpointed")
@@ -156,8 +160,8 @@ class FastRig:
         """One update."""
         batch = self._batches.get((width, height))
         if batch is None:
-            batch = self._batches[width, height] = self._rig.batch(width)
-        self._rig.step(done, [batch])
+            batch = self._batches[width, height] = self._rig.batch(width, self._count, height=height)
+        self._rig.step.start(done, [batch])  # does not wait; the caller does
 
 
 def build_rig(options: dict[str, Any], config: dict[str, Any], device: torch.device) -> Rig:
@@ -181,4 +185,5 @@ def build_rig(options: dict[str, Any], config: dict[str, Any], device: torch.dev
         compute=options["compute"],
         checkpointed=checkpointed[options["checkpointing"]],
         attention=options["attention"],
+        batch=options["batch"],
     )
