@@ -34,6 +34,7 @@ class Product(NamedTuple):
         scale: float32 ``[1, out]``: of the rows of a float8 weight.
         transposed: The weight once more for the backward pass, ``[in, out]`` in float8.
         scale_transposed: float32 ``[1, in]``.
+        diagonal: The B matrices as a block diagonal ``[out, ranks]`` where the weight does not hold them.
     """
 
     weight: torch.Tensor
@@ -43,6 +44,7 @@ class Product(NamedTuple):
     scale: torch.Tensor | None = None
     transposed: torch.Tensor | None = None
     scale_transposed: torch.Tensor | None = None
+    diagonal: torch.Tensor | None = None
 
 
 Rows = tuple[tuple[int, int], ...]  # of the outputs that have an adapter: first and end, one pair a layer
@@ -115,7 +117,7 @@ def linear(
     if layer.scale is not None:
         from backend.trainer.fp8 import linear_fp8
 
-        result = linear_fp8(flat, layer, rows, strength, needs_dx)
+        result = linear_fp8(flat, layer, rows, strength)
     elif layer.a is None or layer.b is None:
         result = nn.functional.linear(flat, layer.weight, layer.bias)
     else:

@@ -22,6 +22,7 @@ from backend.trainer.fast_blocks import (
     single_block,
 )
 from backend.trainer.flat import FlatParameters
+from backend.trainer.fp8 import quantised
 from backend.trainer.lora import ADAPTER, Lora
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class FastFlux:
         heads = int(transformer.config.num_attention_heads)
         outside = any("transformer_blocks." not in name for name in lora.layers)
         for prefix, plan in blocks:
-            made = {name: self._fuse(prefix, layers) for name, layers in plan.items()}
+            made = {name: self._fuse(prefix, name, layers) for name, layers in plan.items()}
             shape = Shape(heads, attention, tuple((name, one.rows) for name, one in made.items()), outside)
             products = {name: one.product for name, one in made.items()}
             attn = self._modules[f"{prefix}.attn"]
@@ -167,7 +168,9 @@ class FastFlux:
 
     # -- weights -----------------------------------------------------------------------------
 
-    def _fuse(self, prefix: str, names: Sequence[str]) -> _Fused:
+    def _fuse(self, prefix: str, product_name: str, names: Sequence[str]) -> _Fused:
+        # What conditions a block is one row: its product reads the weights once, and feels rounding most.
+        fp8 = self._compute == "fp8" and not product_name.startswith("norm")
         full = [f"{prefix}.{name}" for name in names]
         bases = [self._base(name) for name in full]
         adapted = [name for name in full if name in self._lora.layers]
@@ -178,7 +181,7 @@ class FastFlux:
         rows = tuple(
             (first, end) for name, first, end in zip(full, ends, ends[1:], strict=False) if name in adapted
         )
-        ranks = rank * len(adapted) if self._compute == "bf16" else 0
+        ranks = rank * len(adapted)
         dtype, device = self._dtype, self._device
         weight = torch.zeros(ends[-1], width + ranks, dtype=dtype, device=device)
         bias = None
@@ -187,31 +190,30 @@ class FastFlux:
         with torch.no_grad():
             for base, first, end in zip(bases, ends, ends[1:], strict=False):
                 weight[first:end, :width] = base.weight
-                if self._compute == "bf16":
+                if not fp8:
                     base.weight.data = weight[first:end, :width]  # the memory of its own is let go
                 if bias is not None:
                     base.bias.data = bias[first:end]
         leaves: list[tuple[torch.Tensor, torch.Tensor]] = []
         columns, sources = [], []
-        a = b = None
+        product = Product(weight[:, :width] if fp8 else weight, bias)
+        if fp8:
+            product = quantised(product)
+            for base in bases:
+                base.weight.data = torch.empty(0, dtype=dtype, device=device)  # only float8 is kept
         if adapted:
-            one = self.flat.leaf([f"{n}.lora_A.weight" for n in adapted], (rank * len(adapted), width))
+            one = self.flat.leaf([f"{n}.lora_A.weight" for n in adapted], (ranks, width))
             outputs = sum(end - first for first, end in rows)
             two = self.flat.leaf([f"{n}.lora_B.weight" for n in adapted], (outputs, rank))
             leaves = [one, two]
-            a, b = one[0], two[0]
+            diagonal = torch.zeros(ends[-1], ranks, dtype=dtype, device=device) if fp8 else None
+            place = weight[:, width:] if diagonal is None else diagonal
+            product = product._replace(a=one[0], b=two[0], diagonal=diagonal)
             at = 0
-            for i, (first, end) in enumerate(rows if ranks else ()):
-                columns.append(weight[first:end, width + i * rank : width + (i + 1) * rank])
-                sources.append(b.detach()[at : at + end - first])
+            for i, (first, end) in enumerate(rows):
+                columns.append(place[first:end, i * rank : (i + 1) * rank])
+                sources.append(two[0].detach()[at : at + end - first])
                 at += end - first
-        product = Product(weight, bias, a, b)
-        if self._compute == "fp8":
-            from backend.trainer.fp8 import quantised
-
-            product = quantised(product)
-            for base, first, end in zip(bases, ends, ends[1:], strict=False):
-                base.weight.data = _Stub.of(product, first, end, dtype)
         fused = _Fused(product, rows, columns, sources, leaves)
         self._fused.append(fused)
         return fused
@@ -320,14 +322,6 @@ _KNOWN = frozenset(
         "timestep", "guidance", "pooled_projections", "encoder_hidden_states", "img_ids", "txt_ids", "return_dict",
     )
 )  # fmt: skip
-
-
-class _Stub:
-    """What is left of a layer's own weight when only its float8 form is kept."""
-
-    @staticmethod
-    def of(product: Product, first: int, end: int, dtype: torch.dtype) -> torch.Tensor:
-        return torch.empty(0, dtype=dtype, device=product.weight.device)
 
 
 class Compiled:

@@ -7,14 +7,11 @@ input's gradient by its columns; activations and gradients at each product. The 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from backend.trainer.fast_blocks import Product, Rows, b_gradient, rank_gradient
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from backend.trainer.fast_blocks import Product, Rows, b_gradient
 
 FORMAT = torch.float8_e4m3fn
 _LARGEST = 448.0  # of float8_e4m3fn
@@ -77,26 +74,24 @@ class _Linear(torch.autograd.Function):
         bias: torch.Tensor | None,
         a: torch.Tensor,
         b: torch.Tensor,
+        diagonal: torch.Tensor,
         strength: torch.Tensor,
         rows: Rows,
-        needs_dx: bool,
     ) -> torch.Tensor:
         ranks = (x @ a.t()) * strength
         result = product_fp8(x, weight, scale, bias)
-        ctx.save_for_backward(x, ranks, transposed, scale_transposed, a, b, strength)
-        ctx.rows, ctx.needs_dx = rows, needs_dx
-        return _with_rows(result, ranks, b, rows)
+        ctx.save_for_backward(x, ranks, transposed, scale_transposed, a, diagonal, strength)
+        ctx.rows, ctx.rank = rows, b.shape[1]
+        return torch.addmm(result, ranks, diagonal.t())
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         (grad,) = gradients
-        x, ranks, transposed, scale_transposed, a, b, strength = ctx.saved_tensors
-        dranks = rank_gradient(grad, b, ctx.rows) * strength
-        dx = None
-        if ctx.needs_dx:
-            dx = torch.addmm(product_fp8(grad, transposed, scale_transposed), dranks, a)
+        x, ranks, transposed, scale_transposed, a, diagonal, strength = ctx.saved_tensors
+        dranks = (grad @ diagonal) * strength
+        dx = torch.addmm(product_fp8(grad, transposed, scale_transposed), dranks, a)
         da = dranks.t() @ x
-        db = b_gradient(grad, ranks, b.shape[1], ctx.rows)
+        db = b_gradient(grad, ranks, ctx.rank, ctx.rows)
         return dx, None, None, None, None, None, da, db, None, None, None
 
 
@@ -121,33 +116,13 @@ class _Frozen(torch.autograd.Function):
         return product_fp8(gradients[0], *ctx.saved_tensors), None, None, None, None, None
 
 
-def _with_rows(result: torch.Tensor, ranks: torch.Tensor, b: torch.Tensor, rows: Rows) -> torch.Tensor:
-    """``result`` ``[n, out]`` with each adapter's ``ranks B^T`` added to its outputs."""
-    rank = b.shape[1]
-    parts: list[torch.Tensor] = []
-    at = done = 0
-    for i, (first, end) in enumerate(rows):
-        if first > done:
-            parts.append(result[:, done:first])
-        own = b[at : at + end - first]
-        parts.append(torch.addmm(result[:, first:end], ranks[:, i * rank : (i + 1) * rank], own.t()))
-        at, done = at + end - first, end
-    if done < result.shape[1]:
-        parts.append(result[:, done:])
-    return _joined(parts)
-
-
-def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
-
-
 def linear_fp8(
-    x: torch.Tensor, layer: Product, rows: Rows, strength: torch.Tensor, needs_dx: bool
+    x: torch.Tensor, layer: Product, rows: Rows, strength: torch.Tensor
 ) -> torch.Tensor:
     """The fused layer on ``x`` ``[n, in]``, its adapter at ``strength``: ``[n, out]``."""
     weights = layer.weight, layer.scale, layer.transposed, layer.scale_transposed, layer.bias
     if layer.a is None or layer.b is None:
         return _Frozen.apply(x, *weights)  # type: ignore[no-untyped-call,no-any-return]
     return _Linear.apply(  # type: ignore[no-untyped-call,no-any-return]
-        x, *weights, layer.a, layer.b, strength, rows, needs_dx
+        x, *weights, layer.a, layer.b, layer.diagonal, strength, rows
     )
