@@ -53,6 +53,7 @@ class Variant:
         attention: A backend or ``auto``.
         rank: Of the LoRA.
         batch: Pictures a step.
+        text_tokens: Length of a text.
         steps: Steps that are timed at each size.
         profile: File whose name the tables of kernels take; empty for none.
         threads: torch's threads on a CPU; 0 leaves them.
@@ -68,6 +69,7 @@ class Variant:
     attention: str = "auto"
     rank: int = 16
     batch: int = 1
+    text_tokens: int = 512
     steps: int = 20
     profile: str = ""
     threads: int = 0

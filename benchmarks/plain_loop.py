@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from backend.trainer.bench.__main__ import config_of, say
 from backend.trainer.bench.measure import measure
-from backend.trainer.bench.shapes import TEXT_TOKENS, random_transformer
+from backend.trainer.bench.shapes import random_transformer
 
 PICTURES = 20
 
@@ -30,16 +30,18 @@ PICTURES = 20
 class CachedPictures(Dataset[dict[str, torch.Tensor]]):
     """Cached latents and embeddings of pictures of one size, on the CPU as caches are."""
 
-    def __init__(self, config: dict[str, Any], width: int, height: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, config: dict[str, Any], width: int, height: int, text: int, dtype: torch.dtype
+    ) -> None:
         generator = torch.Generator().manual_seed(1)
 
         def normal(*shape: int) -> torch.Tensor:
             return torch.randn(shape, generator=generator).to(dtype)
 
         channels = int(config["in_channels"]) // 4
-        text, pooled = int(config["joint_attention_dim"]), int(config["pooled_projection_dim"])
+        deep, pooled = int(config["joint_attention_dim"]), int(config["pooled_projection_dim"])
         self.latents = [normal(channels, height // 8, width // 8) for _ in range(PICTURES)]
-        self.prompt = [normal(TEXT_TOKENS, text) for _ in range(PICTURES)]
+        self.prompt = [normal(text, deep) for _ in range(PICTURES)]
         self.pooled = [normal(pooled) for _ in range(PICTURES)]
 
     def __len__(self) -> int:
@@ -54,7 +56,8 @@ class PlainLoop:
 
     def __init__(self, options: dict[str, Any], config: dict[str, Any], device: torch.device) -> None:
         self.facts: dict[str, Any] = {"attention": "native", "compute": "bf16", "compiled": False}
-        self._config, self._device, self._count = config, device, int(options["batch"])
+        self._config, self._device = config, device
+        self._count, self._text = int(options["batch"]), int(options["text_tokens"])
         self._dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self._model = random_transformer(config, device, self._dtype)
         blocks = "transformer_blocks"  # all linear layers of both kinds of blocks, as the trainer's default
@@ -78,7 +81,7 @@ class PlainLoop:
         self.step(next(stream))
 
     def _stream(self, width: int, height: int) -> Iterator[dict[str, torch.Tensor]]:
-        data = CachedPictures(self._config, width, height, self._dtype)
+        data = CachedPictures(self._config, width, height, self._text, self._dtype)
         loader = DataLoader(data, batch_size=self._count, shuffle=True, drop_last=True)
         while True:
             yield from loader

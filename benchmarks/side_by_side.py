@@ -52,7 +52,7 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
     found = []
     print(f"{'model':<28}{'px':>6}{'plain/s':>10}{'ours/s':>10}{'ratio':>8}{'plain MiB':>11}{'ours MiB':>10}")
     for text in options.models.split(","):
-        width, double, single, pixels = (int(part) for part in text.split(":"))
+        width, double, single, pixels, words = (int(part) for part in text.split(":"))
         runners: dict[str, Runner] = {}
         for engine in ENGINES:
             variant = Variant(
@@ -62,6 +62,7 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
                 device="cpu",
                 threads=options.threads,
                 rank=options.rank,
+                text_tokens=words,
             )
             runners[engine] = Runner(variant)
             runners[engine].train(3)  # compiles
@@ -81,6 +82,7 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
         row = {
             "model": [width, double, single],
             "pixels": pixels,
+            "text_tokens": words,
             "plain_seconds": median["plain"],
             "fast_seconds": median["fast"],
             "ratio": ratio,

@@ -48,8 +48,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--gpu-name", default="H100", help="whose price is used (default H100)")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds on a CPU (default 5)")
     parser.add_argument("--threads", type=int, default=0, help="torch's threads on a CPU")
-    parser.add_argument("--models", default="64:1:2:64,128:2:4:128,512:2:4:256,768:2:4:512",
-                        help="on a CPU: width:double:single:pixels, ...")  # fmt: skip
+    parser.add_argument("--models", default="32:2:4:64:8,64:4:8:64:16,256:2:4:128:128,512:2:4:256:256",
+                        help="on a CPU: width:double:single:pixels:text tokens, ...")  # fmt: skip
     return parser.parse_args(arguments)
 
 

@@ -19,7 +19,7 @@ import torch
 from backend.trainer.bench.kernels import profile_step
 from backend.trainer.bench.peaks import peaks
 from backend.trainer.bench.rig import Rig
-from backend.trainer.bench.shapes import TEXT_TOKENS, image_tokens, step_flops
+from backend.trainer.bench.shapes import image_tokens, step_flops
 from backend.trainer.devices import describe_device, prepare_device
 
 _WARMUP_ENOUGH = 3  # steps after the first, which compiles
@@ -65,6 +65,7 @@ def measure(
             "checkpointing": options["checkpointing"],
             "attention": options["attention"],
             "rank": options["rank"],
+            "text_tokens": options["text_tokens"],
             "peaks": ceiling,
             "build_seconds": round(built, 2),
         }
@@ -138,10 +139,10 @@ def _time(rig: Rig, width: int, height: int, steps: int, device: torch.device, d
 
 def _rates(config: dict[str, Any], width: int, height: int, facts: dict[str, Any]) -> dict[str, Any]:
     image = image_tokens(width, height)
-    flops = step_flops(config, image, TEXT_TOKENS, int(facts["batch"]))
+    flops = step_flops(config, image, int(facts["text_tokens"]), int(facts["batch"]))
     rate = flops / facts["seconds_per_step"]
     ceiling = facts["peaks"].get("bf16") or facts["peaks"].get("fp32")
-    tokens = (image + TEXT_TOKENS) * int(facts["batch"])
+    tokens = (image + int(facts["text_tokens"])) * int(facts["batch"])
     return {
         "tokens_per_second": tokens / facts["seconds_per_step"],
         "tflop": flops / 1e12,

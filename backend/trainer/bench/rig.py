@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -124,6 +125,7 @@ class FastRig:
         checkpointed: Blocks that are computed again in the backward pass, or ``auto``.
         attention: A kernel, or ``auto``.
         batch: Pictures a step.
+        text_tokens: Length of a text.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class FastRig:
         checkpointed: int | str = 0,
         attention: str = "auto",
         batch: int = 1,
+        text_tokens: int = TEXT_TOKENS,
     ) -> None:
         from backend.trainer import full_size
 
@@ -150,7 +153,7 @@ class FastRig:
             config=config,
             dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
         )
-        self._count = batch
+        self._count, self._text = batch, text_tokens
         self._batches: dict[tuple[int, int], Batch] = {}
         self.facts: dict[str, Any] = {
             name: getattr(self._rig, name, None) for name in ("attention", "compute", "checkpointed")
@@ -160,7 +163,9 @@ class FastRig:
         """One update."""
         batch = self._batches.get((width, height))
         if batch is None:
-            batch = self._batches[width, height] = self._rig.batch(width, self._count, height=height)
+            batch = self._rig.batch(width, self._count, height=height)
+            batch = replace(batch, t5=batch.t5[:, : self._text].contiguous())
+            self._batches[width, height] = batch
         self._rig.step.start(done, [batch])  # does not wait; the caller does
 
 
@@ -174,6 +179,7 @@ def build_rig(options: dict[str, Any], config: dict[str, Any], device: torch.dev
             compiled=options["compiled"],
             checkpointing=options["checkpointing"] == "on",
             batch=options["batch"],
+            text_tokens=options["text_tokens"],
         )
     blocks = int(config["num_layers"]) + int(config["num_single_layers"])
     checkpointed: dict[str, int | str] = {"off": 0, "on": blocks, "auto": "auto"}
@@ -186,4 +192,5 @@ def build_rig(options: dict[str, Any], config: dict[str, Any], device: torch.dev
         checkpointed=checkpointed[options["checkpointing"]],
         attention=options["attention"],
         batch=options["batch"],
+        text_tokens=options["text_tokens"],
     )
