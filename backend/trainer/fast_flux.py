@@ -162,6 +162,28 @@ class FastFlux:
         self.refresh()
         transformer.forward = self.forward
 
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return len(self._blocks)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether blocks are compiled."""
+        return any(function.compiled for function in self._functions.values())
+
+    def stop_compiling(self) -> None:
+        """Run the blocks' functions as they are from now on."""
+        for function in self._functions.values():
+            function.stop()
+
+    def discard(self) -> None:
+        """Forget the gradients of a backward pass, finished or not."""
+        for leaf in self._leaves:
+            leaf.grad = None
+        if self.flat.master.grad is not None:
+            self.flat.master.grad.zero_()
+
     def uninstall(self) -> None:
         """Give the forward pass back to diffusers; the parameters stay views of one buffer."""
         del self._model.forward
@@ -334,6 +356,15 @@ class Compiled:
         if compiler is not None:
             self._static = compiler(function, dynamic=False)
             self._dynamic = compiler(function, dynamic=True)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether it is compiled."""
+        return self._static is not self._function
+
+    def stop(self) -> None:
+        """Run it as it is."""
+        self._static = self._dynamic = self._function
 
     def __call__(self, layers: Any, *tensors: torch.Tensor) -> Any:
         key = tuple(tensor.shape for tensor in tensors[:2])

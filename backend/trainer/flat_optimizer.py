@@ -22,7 +22,7 @@ class FlatAdamW(torch.optim.AdamW):
         settings: As of ``torch.optim.AdamW``.
     """
 
-    saved_as = "AdamW"
+    same_as = torch.optim.AdamW
 
     def __init__(self, lora: Lora, **settings: Any) -> None:
         if lora.flat is None:

@@ -18,14 +18,13 @@ from backend.events import Phase, Status
 from backend.files import read_json, write_json
 from backend.home import cache_dir
 from backend.runs.folder import RunFolder
-from backend.trainer.attention import set_attention
+from backend.trainer.assembly import assemble
 from backend.trainer.batches import BatchMaker
 from backend.trainer.cache import RamBudget, TensorCache
 from backend.trainer.checkpoint import CheckpointStore
 from backend.trainer.control import StopControl
 from backend.trainer.dataset import Picture, read_datasets, with_variants
 from backend.trainer.devices import choose_device, describe_device, prepare_device
-from backend.trainer.ema import Ema
 from backend.trainer.encode import Progress, cache_texts
 from backend.trainer.environment import samples_are_handed_on
 from backend.trainer.extension import keep_steps, with_steps
@@ -35,20 +34,17 @@ from backend.trainer.hub import find_model
 from backend.trainer.latents import cache_pictures
 from backend.trainer.loading import DTYPES, MAX_TEXT_TOKENS, BaseModel, free_memory
 from backend.trainer.loop import TrainingLoop
-from backend.trainer.lora import attach_lora, network_warnings
+from backend.trainer.lora import network_warnings
 from backend.trainer.lora_file import LoraFacts, count_tags
-from backend.trainer.memory import wants_checkpointing
 from backend.trainer.obeying import why_not
-from backend.trainer.optimizer import Schedule, build_optimizer, choose_optimizer, schedule_factor
+from backend.trainer.optimizer import choose_optimizer, schedule_factor
 from backend.trainer.order import DataOrder, Sample
 from backend.trainer.pretrained import load_pretrained
 from backend.trainer.prompts import SamplePlan, sample_plan
 from backend.trainer.proof import check_lora, keep_architecture
 from backend.trainer.publishing import publish
 from backend.trainer.report import Reporter
-from backend.trainer.rng import Randomness, derive_seed
 from backend.trainer.sampling import Sampler
-from backend.trainer.step import FlowModel, TrainStep
 from backend.trainer.timesteps import NoiseLevelSampler
 from backend.trainer.trackers import Trackers
 from backend.trainer.validation import BestLoss, Validator
@@ -213,21 +209,21 @@ class Session:
         report.phase(Phase.LOADING, detail="transformer")
         transformer = base.transformer(report.warning)
         keep_architecture(transformer, self._folder)
-        set_attention(transformer, train.attention_backend, report.warning)
-        shapes = (sample.bucket for sample in samples)
-        if wants_checkpointing(transformer, process, shapes, MAX_TEXT_TOKENS, report):
-            transformer.enable_gradient_checkpointing()
-        random = Randomness(seed, device)
-        init = torch.Generator().manual_seed(derive_seed(seed, "lora"))
-        lora = attach_lora(transformer, process.network, init)
+        made = assemble(
+            transformer,
+            process,
+            optimizer_kind,
+            seed=seed,
+            device=device,
+            report=report,
+            buckets=[sample.bucket for sample in samples],
+            text_tokens=MAX_TEXT_TOKENS,
+        )
+        lora, optimizer, ema, random, model = made.lora, made.optimizer, made.ema, made.random, made.model
         for sentence in network_warnings(process.network):
             report.warning(sentence, "network_setting")
         if process.network.pretrained_lora_path is not None and state is None:
             load_pretrained(Path(process.network.pretrained_lora_path), lora, report)
-        transformer.train()
-        optimizer = build_optimizer(optimizer_kind, lora.parameters.values(), train, device)
-        ema = Ema(lora.parameters, train.ema_config.ema_decay) if train.ema_config.use_ema else None
-        model = FlowModel(transformer, train.cfg_scale, bypass_guidance=train.bypass_guidance_embedding)
         validator: Validator | None = None
         if validation_samples:
             levels = train.validation_config or ValidationConfig()
@@ -240,15 +236,7 @@ class Session:
             lora=lora,
             ema=ema,
             optimizer=optimizer,
-            train_step=TrainStep(
-                model,
-                lora,
-                optimizer,
-                Schedule(optimizer, train),
-                ema,
-                random,
-                train,
-            ),
+            train_step=made.step,
             order=DataOrder(samples, train.batch_size, seed, self._saved_every()),
             make_batch=BatchMaker(latents, texts, random, device, base.dtype),
             random=random,

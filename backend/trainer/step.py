@@ -12,6 +12,7 @@ from torch import nn
 
 from backend.trainer import flow
 from backend.trainer.batches import Batch
+from backend.trainer.devices import to_device
 from backend.trainer.ema import Ema
 from backend.trainer.errors import TrainingError
 from backend.trainer.flat_optimizer import FlatAdamW
@@ -269,8 +270,8 @@ class TrainStep:
         count, _, height, width = latents.shape
         noise = flow.draw_noise(latents, self._train.noise_offset, self._random.noise)
         levels = self._levels.draw(count, (height // 2) * (width // 2), self._random.sigma)
-        sigmas = levels.sigmas.to(latents.device)
-        weights = None if levels.weights is None else levels.weights.to(latents.device)
+        sigmas = to_device(levels.sigmas, latents.device)
+        weights = None if levels.weights is None else to_device(levels.weights, latents.device)
         yield self.loss_at(batch, noise, sigmas, weights)
         if batch.preserved_t5 is not None:
             yield self.preservation_loss(batch, noise, sigmas)

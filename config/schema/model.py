@@ -68,6 +68,11 @@ class ModelConfig(Section):
     qtype: Annotated[Literal["float8", "int8", "nf4"], BeforeValidator(_qtype)] = Field(
         "float8", description="The smaller format; ai-toolkit's qfloat8, qint8 and qint4 are understood."
     )
+    compute: Literal["bf16", "fp8", "auto"] = Field(
+        "bf16",
+        description="What the frozen layers compute in: the model's own format, float8, or whichever is "
+        "faster on the card.",
+    )
     quantize_kwargs: QuantizeKwargs = Field(
         default_factory=QuantizeKwargs, description="Which layers are quantised."
     )
