@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 import secrets
 import time
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from backend.events import Phase, Status
 from backend.files import read_json, write_json
@@ -20,6 +20,7 @@ from backend.home import cache_dir
 from backend.runs.folder import RunFolder
 from backend.trainer.assembly import assemble
 from backend.trainer.batches import BatchMaker
+from backend.trainer.budget import batch_sizes
 from backend.trainer.cache import RamBudget, TensorCache
 from backend.trainer.checkpoint import CheckpointStore
 from backend.trainer.control import StopControl
@@ -49,6 +50,9 @@ from backend.trainer.timesteps import NoiseLevelSampler
 from backend.trainer.trackers import Trackers
 from backend.trainer.validation import BestLoss, Validator
 from config.schema import ProcessConfig, RunConfig, ValidationConfig
+
+if TYPE_CHECKING:
+    import torch
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 _SEED_FILE = "seed.json"
@@ -206,6 +210,8 @@ class Session:
         free_memory(device)
         stop.check()
 
+        shapes = [sample.bucket for sample in samples]
+        sizes = batch_sizes(shapes, train.batch_size, train.token_budget, MAX_TEXT_TOKENS)
         report.phase(Phase.LOADING, detail="transformer")
         transformer = base.transformer(report.warning)
         keep_architecture(transformer, self._folder)
@@ -216,7 +222,7 @@ class Session:
             seed=seed,
             device=device,
             report=report,
-            buckets=[sample.bucket for sample in samples],
+            buckets=shapes,
             text_tokens=MAX_TEXT_TOKENS,
         )
         lora, optimizer, ema, random, model = made.lora, made.optimizer, made.ema, made.random, made.model
@@ -237,7 +243,7 @@ class Session:
             ema=ema,
             optimizer=optimizer,
             train_step=made.step,
-            order=DataOrder(samples, train.batch_size, seed, self._saved_every()),
+            order=DataOrder(samples, train.batch_size, seed, self._saved_every(), sizes),
             make_batch=BatchMaker(latents, texts, random, device, base.dtype),
             random=random,
             sampler=Sampler(
@@ -265,7 +271,7 @@ class Session:
             loop.load(state)
         report.line(
             f"training {len(lora.layers)} layers at rank {lora.rank} on {len(pictures)} pictures: "
-            f"{loop.order.batches_per_epoch} batches of {train.batch_size} an epoch, seed {seed}"
+            f"{loop.order.batches_per_epoch} batches of {_span(sizes.values())} an epoch, seed {seed}"
         )
         return loop
 
@@ -307,6 +313,12 @@ class Session:
             pictures=len(pictures),
             started=record.created if record is not None else time.time(),
         )
+
+
+def _span(sizes: Collection[int]) -> str:
+    """``2``, or ``1 to 3`` if batches differ."""
+    least, most = min(sizes), max(sizes)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def open_base_model(

@@ -93,6 +93,13 @@ class TrainConfig(Section):
     """The optimisation."""
 
     batch_size: Int = Field(1, ge=1, description="Pictures in one forward pass; all of one bucket.")
+    token_budget: Annotated[Int, Field(ge=0)] | Literal["auto"] = Field(
+        0,
+        description="Fill batches of small pictures up to so many tokens (of 16 x 16 pixels, and 512 of the "
+        "text): 4608 is one picture of 1024 x 1024 or three of 512 x 512; auto takes the largest picture's. "
+        "An epoch then has fewer updates, each on more pictures, so fewer steps show the same; 0 is off.",
+        json_schema_extra=unit("tokens"),
+    )
     steps: Int = Field(
         1000, ge=1, description="Optimizer updates in the whole run.", json_schema_extra=unit("steps")
     )
