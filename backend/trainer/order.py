@@ -204,8 +204,8 @@ class _Epochs:
             # Not all its texts: a run that is given more steps may use more of a caption's variants.
             digest.update(
                 f"|{sample.bucket} {self._sizes[sample.bucket]} {sample.latent} {sample.texts[0]} "
-                f"{sample.dropped} {sample.dropout} {sample.mask} {sample.slack} {sample.network_weight} {sample.loss_multiplier} "
-                f"{sample.prior_reg}".encode()
+                f"{sample.dropped} {sample.dropout} {sample.mask} {sample.slack} {sample.network_weight} "
+                f"{sample.loss_multiplier} {sample.prior_reg}".encode()
             )
         return digest.hexdigest()
 
