@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -156,9 +155,8 @@ class FastFlux:
         self._rotations: dict[tuple[int, int], tuple[Any, ...]] = {}
         self._functions: dict[tuple[type, Shape], Compiled] = {}
         for shape, layers in self._blocks:  # all of a kind have one shape, unless adapters are on some only
-            kind: Any = double_block if isinstance(layers, Double) else single_block
             if (type(layers), shape) not in self._functions:
-                self._functions[type(layers), shape] = Compiled(functools.partial(kind, shape), compiler)
+                self._functions[type(layers), shape] = Compiled(_function(shape, type(layers)), compiler)
         self.refresh()
         transformer.forward = self.forward
 
@@ -286,6 +284,9 @@ class FastFlux:
         else:
             temb = model.time_text_embed(timestep, guidance.to(x.dtype) * 1000, pooled)
         context = model.context_embedder(kwargs["encoder_hidden_states"])
+        if torch.is_grad_enabled() and not x.requires_grad and not context.requires_grad:
+            for first in (x, context):  # else the first block would need a graph of its own
+                first.requires_grad_()
         cos, sin = self._rotation(kwargs["txt_ids"], kwargs["img_ids"])
         strength = self._strength()
         text = context.shape[1]
@@ -344,6 +345,18 @@ _KNOWN = frozenset(
         "timestep", "guidance", "pooled_projections", "encoder_hidden_states", "img_ids", "txt_ids", "return_dict",
     )
 )  # fmt: skip
+
+
+def _function(shape: Shape, kind: type) -> Callable[..., Any]:
+    """A block's function, for a compiler that keeps apart what has code of its own."""
+
+    def double(layers: Double, *tensors: torch.Tensor) -> Any:
+        return double_block(shape, layers, *tensors)
+
+    def single(layers: Single, *tensors: torch.Tensor) -> Any:
+        return single_block(shape, layers, *tensors)
+
+    return double if kind is Double else single
 
 
 class Compiled:

@@ -56,7 +56,7 @@ class FlatAdamW(torch.optim.AdamW):
         for index, name in enumerate(self._flat.names):
             for key, value in state_dict["state"].get(index, {}).items():
                 if key not in _MOMENTS:
-                    whole[key] = value
+                    whole[key] = value.clone() if isinstance(value, torch.Tensor) else value
                     continue
                 buffer = whole.setdefault(key, torch.zeros_like(self._flat.master.data))
                 self._flat.view(buffer, name).copy_(value)
