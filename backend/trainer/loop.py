@@ -140,7 +140,7 @@ class TrainingLoop:
             if self.stop.requested():
                 return self._stopped()
             try:
-                self._update(self.config.process.train.gradient_accumulation)
+                self._update(self.config.process.train.gradient_accumulation * self.train_step.processes)
                 self._between_updates()
             except TrainingError as error:
                 if error.code not in RUINED:

@@ -26,6 +26,7 @@ from backend.trainer.checkpoint import CheckpointStore
 from backend.trainer.control import StopControl
 from backend.trainer.dataset import Picture, read_datasets, with_variants
 from backend.trainer.devices import choose_device, describe_device, prepare_device
+from backend.trainer.distributed import Team, processes_wanted
 from backend.trainer.encode import Progress, cache_texts
 from backend.trainer.environment import samples_are_handed_on
 from backend.trainer.extension import keep_steps, with_steps
@@ -53,6 +54,8 @@ from config.schema import ProcessConfig, RunConfig, ValidationConfig
 
 if TYPE_CHECKING:
     import torch
+
+    from backend.trainer.buckets import Bucket
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 _SEED_FILE = "seed.json"
@@ -83,6 +86,7 @@ class Session:
         self._stop = stop
         self._attempt = attempt
         self._store = CheckpointStore(folder, config.name, config.process.save.max_step_saves_to_keep)
+        self._team: Team | None = None
         self.loop: TrainingLoop | None = None
         self.done = 0
 
@@ -93,6 +97,12 @@ class Session:
             TrainingError: The run cannot go on.
             StopRequested: The run was asked to stop before training began.
         """
+        try:
+            return self._run()
+        finally:
+            self._dismiss()
+
+    def _run(self) -> Status:
         quiet_libraries()
         device = choose_device(self._process.device, self._report)
         prepare_device(device)
@@ -153,6 +163,7 @@ class Session:
         self._use(self.loop.config)
         self.done = self.loop.step
         self.loop = None
+        self._dismiss()
         free_memory(device)
         self.loop = self._prepare(device)
 
@@ -212,6 +223,8 @@ class Session:
 
         shapes = [sample.bucket for sample in samples]
         sizes = batch_sizes(shapes, train.batch_size, train.token_budget, MAX_TEXT_TOKENS)
+        text_tokens = len(texts[next(iter(keys.values()))]["t5"]) if keys else MAX_TEXT_TOKENS
+        team = self._gather(device, shapes, text_tokens, seed)
         report.phase(Phase.LOADING, detail="transformer")
         transformer = base.transformer(report.warning)
         keep_architecture(transformer, self._folder)
@@ -223,8 +236,11 @@ class Session:
             device=device,
             report=report,
             buckets=shapes,
-            text_tokens=MAX_TEXT_TOKENS,
+            text_tokens=text_tokens,
         )
+        if team is not None:
+            team.join()
+            made.step.share_with(team)
         lora, optimizer, ema, random, model = made.lora, made.optimizer, made.ema, made.random, made.model
         for sentence in network_warnings(process.network):
             report.warning(sentence, "network_setting")
@@ -274,6 +290,19 @@ class Session:
             f"{loop.order.batches_per_epoch} batches of {_span(sizes.values())} an epoch, seed {seed}"
         )
         return loop
+
+    def _gather(self, device: torch.device, shapes: list[Bucket], text_tokens: int, seed: int) -> Team | None:
+        """Start the processes of the other GPUs, if the run has any; they load while this one does."""
+        size = processes_wanted(self._config, device)
+        if size > 1:
+            self._team = Team(size, self._folder.path, device, shapes, text_tokens, seed)
+            self._report.line(f"training on {size} GPUs: every update is the mean over {size} batches")
+        return self._team
+
+    def _dismiss(self) -> None:
+        if self._team is not None:
+            self._team.close()
+            self._team = None
 
     def _saved_every(self) -> tuple[int, ...]:
         """Steps between saves and between samples: such steps end with something to see."""

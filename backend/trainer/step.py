@@ -25,6 +25,7 @@ from config.schema import TrainConfig
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
 
+    from backend.trainer.distributed import Team
     from backend.trainer.fast_flux import FastFlux
 
 
@@ -47,9 +48,7 @@ class Pending:
         step: Number of the update, from 1.
     """
 
-    def __init__(
-        self, numbers: torch.Tensor, arrived: torch.cuda.Event | None, lr: float, step: int
-    ) -> None:
+    def __init__(self, numbers: torch.Tensor, arrived: torch.cuda.Event | None, lr: float, step: int) -> None:
         self._numbers = numbers
         self._arrived = arrived
         self._lr = lr
@@ -78,6 +77,15 @@ class Pending:
             what = "loss" if not math.isfinite(loss) else "gradient"
             raise TrainingError(f"the {what} of step {self.step} is not a finite number", "nan_loss")
         return StepResult(loss, norm, self._lr)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for a batch: noise ``[b, c, h, w]``, levels ``[b]`` and maybe their weights ``[b]``."""
+
+    noise: torch.Tensor
+    sigmas: torch.Tensor
+    weights: torch.Tensor | None = None
 
 
 class FlowModel:
@@ -194,6 +202,7 @@ class TrainStep:
         self._train = train
         self._levels = NoiseLevelSampler(train)
         self.updating = False
+        self._team: Team | None = None
         self._ruined: torch.Tensor | None = None  # 1 on the device once a number was not finite
         device = self._parameters[0].device
         if device.type == "cuda" and isinstance(optimizer, FlatAdamW):
@@ -221,14 +230,11 @@ class TrainStep:
         """
         lr = self.schedule.apply(done)
         total = torch.zeros((), device=batches[0].latents.device)
-        for batch in batches:
-            with self._lora.strength(batch.network_weight):  # the backward pass may compute forward again
-                for part in self.losses(batch):
-                    loss = part / len(batches)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    if self._fast is not None:
-                        self._fast.collect()
-                    total += loss.detach()
+        if self._team is not None:
+            total += self._team.update(self, self._lora, batches)
+        else:
+            for batch in batches:
+                total += self.backward(batch, self.draws(batch), 1.0 / len(batches))
         norm = self._clip()
         numbers = torch.stack((total, norm.to(total.device)))
         if self._ruined is None:
@@ -255,26 +261,52 @@ class TrainStep:
         self.updating = False
         return pending
 
+    def backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor:
+        """Add the gradient of ``share`` times a batch's loss to the adapter's; returns that loss."""
+        total = torch.zeros((), device=batch.latents.device)
+        with self._lora.strength(batch.network_weight):  # the backward pass may compute forward again
+            for part in self.losses(batch, draws):
+                loss = part * share
+                loss.backward()  # type: ignore[no-untyped-call]
+                if self._fast is not None:
+                    self._fast.collect()
+                total += loss.detach()
+        return total
+
+    def share_with(self, team: Team) -> None:
+        """Let other processes compute gradients as well."""
+        self._team = team
+
+    @property
+    def processes(self) -> int:
+        """How many processes compute gradients; each is to have a batch."""
+        return 1 if self._team is None else self._team.size
+
     def recover(self) -> None:
         """Make updates again after one that was not finite."""
         if self._ruined is not None:
             self._ruined.zero_()
 
-    def losses(self, batch: Batch) -> Iterator[torch.Tensor]:
-        """The parts of a batch's loss at fresh noise and noise levels: scalars with gradient.
-
-        Each can be sent backwards before the next is computed, so that one forward pass at a time has
-        to be kept.
-        """
+    def draws(self, batch: Batch) -> Draws:
+        """Fresh noise and noise levels for a batch."""
         latents = batch.latents.float()
         count, _, height, width = latents.shape
         noise = flow.draw_noise(latents, self._train.noise_offset, self._random.noise)
         levels = self._levels.draw(count, (height // 2) * (width // 2), self._random.sigma)
         sigmas = to_device(levels.sigmas, latents.device)
         weights = None if levels.weights is None else to_device(levels.weights, latents.device)
-        yield self.loss_at(batch, noise, sigmas, weights)
+        return Draws(noise, sigmas, weights)
+
+    def losses(self, batch: Batch, draws: Draws | None = None) -> Iterator[torch.Tensor]:
+        """The parts of a batch's loss, at fresh noise and noise levels or given ones: scalars with gradient.
+
+        Each can be sent backwards before the next is computed, so that one forward pass at a time has
+        to be kept.
+        """
+        draws = draws or self.draws(batch)
+        yield self.loss_at(batch, draws.noise, draws.sigmas, draws.weights)
         if batch.preserved_t5 is not None:
-            yield self.preservation_loss(batch, noise, sigmas)
+            yield self.preservation_loss(batch, draws.noise, draws.sigmas)
 
     def loss_at(
         self,

@@ -103,6 +103,12 @@ class TrainConfig(Section):
     steps: Int = Field(
         1000, ge=1, description="Optimizer updates in the whole run.", json_schema_extra=unit("steps")
     )
+    gpus: Annotated[Int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="GPUs of the machine that train together, each a batch of its own in every update, as if "
+        "gradient_accumulation were so many times larger; auto is all that modal.gpu gives (H100:2 is two) "
+        "and one on your own machine.",
+    )
     gradient_accumulation: Int = Field(
         1,
         ge=1,
