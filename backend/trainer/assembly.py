@@ -12,11 +12,12 @@ from backend.trainer.attention import NATIVE, set_attention
 from backend.trainer.attention_kernels import KERNELS, try_kernels
 from backend.trainer.compiling import WarmUp, block_compiler, shapes_of, wants_compiling
 from backend.trainer.ema import Ema
-from backend.trainer.fast_flux import FastFlux, why_not
+from backend.trainer.fast_flux import STATIC_SHAPES, FastFlux, why_not
 from backend.trainer.flat_optimizer import FlatAdamW
 from backend.trainer.fp8 import best_compute
 from backend.trainer.lora import Lora, attach_lora
 from backend.trainer.memory import wants_checkpointing
+from backend.trainer.offload import BlockSwap
 from backend.trainer.optimizer import Schedule, adamw_settings, build_optimizer
 from backend.trainer.report import Reporter
 from backend.trainer.rng import Randomness, derive_seed
@@ -83,9 +84,10 @@ def assemble(
         TrainingError: Something in the config is impossible.
     """
     train = process.train
-    compiling = wants_compiling(train.compile, device)
-    checkpoint_all = train.gradient_checkpointing is True
-    if not compiling and train.gradient_checkpointing == "auto":
+    swapped = int(getattr(transformer, "swapped_blocks", 0))
+    compiling = wants_compiling(train.compile, device) and not swapped
+    checkpoint_all = train.gradient_checkpointing is True or swapped > 0
+    if not compiling and not swapped and train.gradient_checkpointing == "auto":
         checkpoint_all = wants_checkpointing(transformer, process, buckets, text_tokens, report)
     random = Randomness(seed, device)
     init = torch.Generator().manual_seed(derive_seed(seed, "lora"))
@@ -110,6 +112,7 @@ def assemble(
             compiler=block_compiler(backend),
             checkpointed=blocks if checkpoint_all else 0,
             compute=compute,
+            static_shapes=STATIC_SHAPES if len(shapes_of(buckets, 1)) <= STATIC_SHAPES else 0,
         )
     else:
         if process.model.compute == "fp8":
@@ -118,6 +121,9 @@ def assemble(
         attention = set_attention(transformer, train.attention_backend, report.warning)
         if checkpoint_all:
             transformer.enable_gradient_checkpointing()
+    if swapped:
+        BlockSwap(transformer, swapped, device)
+        report.line(f"{swapped} blocks wait in the computer's memory and are copied when their turn comes")
     if fast is not None and optimizer_kind is torch.optim.AdamW:
         optimizer: torch.optim.Optimizer = FlatAdamW(lora, **adamw_settings(train))
     else:

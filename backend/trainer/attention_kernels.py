@@ -34,7 +34,12 @@ def _cudnn_forward(
     out, lse, _, _, _, _, seed, offset, _ = torch.ops.aten._scaled_dot_product_cudnn_attention(
         q, k, v, None, True, 0.0, False, False
     )
-    return out.contiguous(), lse.contiguous(), seed.clone(), offset.clone()
+    return out.contiguous(), lse.contiguous(), _number(seed, q), _number(offset, q)
+
+
+def _number(value: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+    """The state of a dropout that is not used; an operator may return neither nothing nor its inputs."""
+    return torch.zeros((), device=like.device, dtype=torch.int64) if value is None else value.clone()
 
 
 @_cudnn_forward.register_fake
@@ -56,9 +61,8 @@ def _cudnn_backward(
     offset: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     q, k, v, grad = q.contiguous(), k.contiguous(), v.contiguous(), grad.contiguous()
-    none = torch.empty(0, device=q.device, dtype=torch.int32)
     dq, dk, dv = torch.ops.aten._scaled_dot_product_cudnn_attention_backward(
-        grad, q, k, v, out, lse, seed, offset, none, none, none, q.shape[2], k.shape[2], 0.0, False
+        grad, q, k, v, out, lse, seed, offset, None, None, None, q.shape[2], k.shape[2], 0.0, False
     )
     return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
@@ -129,7 +133,7 @@ def try_kernels(
                 trials.append(Trial(name, None, f"its results are wrong by {error:.1%}"))
                 continue
             trials.append(Trial(name, _time(lambda k=kernel: _run(k, inputs, grad), device)))
-        except (RuntimeError, NotImplementedError) as problem:
+        except Exception as problem:  # missing libraries, old drivers, shapes that a kernel does not know
             why = (str(problem).strip() or type(problem).__name__).splitlines()[0]
             trials.append(Trial(name, None, why))
     return sorted(trials, key=lambda trial: (trial.seconds is None, trial.seconds or 0.0))

@@ -85,7 +85,7 @@ class _WithLora(torch.autograd.Function):
         if ctx.needs_dx:
             both = grad @ weight
             dranks = both[:, width:] * strength
-            dx = torch.addmm(both[:, :width], dranks, a)
+            dx = both[:, :width] + dranks @ a  # a compiler adds in whatever reads it next
         else:
             dranks = rank_gradient(grad, b, ctx.rows) * strength
         da = dranks.t() @ x

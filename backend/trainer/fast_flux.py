@@ -27,7 +27,7 @@ from backend.trainer.lora import ADAPTER, Lora
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
 
-_STATIC_SHAPES = 12  # distinct shapes that get a graph of their own; more share one of any shape
+STATIC_SHAPES = 4  # distinct shapes that get a graph of their own; more share one of any length
 _KEPT_ROTATIONS = 32
 
 # A product's name, and its layers in a block.
@@ -93,6 +93,7 @@ class FastFlux:
         compiler: Compiles a block's function; None runs it as it is.
         checkpointed: How many blocks are computed again in the backward pass instead of being kept.
         compute: ``bf16`` (the model's own format) or ``fp8``.
+        static_shapes: How many shapes of batches get compiled blocks of their own.
 
     Attributes:
         flat: The adapter's weights in one buffer.
@@ -107,6 +108,7 @@ class FastFlux:
         compiler: Callable[..., Any] | None = None,
         checkpointed: int = 0,
         compute: str = "bf16",
+        static_shapes: int = STATIC_SHAPES,
     ) -> None:
         self._model = transformer
         self._lora = lora
@@ -150,13 +152,14 @@ class FastFlux:
         self._sources = [source for one in self._fused for source in one.sources]
         self._parameters = [self.flat.master, *lora.parameters.values()]
         self._stamp = -1
+        self._empty = True
         self._watched = [self._modules[name] for name in lora.layers]
         self._strengths: dict[float, torch.Tensor] = {}
         self._rotations: dict[tuple[int, int], tuple[Any, ...]] = {}
         self._functions: dict[tuple[type, Shape], Compiled] = {}
         for shape, layers in self._blocks:  # all of a kind have one shape, unless adapters are on some only
             if (type(layers), shape) not in self._functions:
-                self._functions[type(layers), shape] = Compiled(_function(shape, type(layers)), compiler)
+                self._functions[type(layers), shape] = Compiled(_function(shape, type(layers)), compiler, static_shapes)
         self.refresh()
         transformer.forward = self.forward
 
@@ -177,6 +180,7 @@ class FastFlux:
 
     def discard(self) -> None:
         """Forget the gradients of a backward pass, finished or not."""
+        self._empty = True
         for leaf in self._leaves:
             leaf.grad = None
         if self.flat.master.grad is not None:
@@ -246,6 +250,7 @@ class FastFlux:
     def refresh(self) -> None:
         """Compute with the adapter's present weights from now on."""
         self.flat.cast()
+        self._empty = True  # an update has just been made, or none was begun
         self._stamp = self._version()
         if self._columns:
             torch._foreach_copy_(self._columns, self._sources)
@@ -256,14 +261,19 @@ class FastFlux:
 
     @torch.no_grad()
     def collect(self) -> None:
-        """Add the gradients of a backward pass to the parameters' own, in float32."""
+        """Add the gradients of a backward pass to the parameters' own, in float32.
+
+        After :meth:`refresh` or :meth:`discard` those are zero: then they are copied, in a few kernels.
+        """
         pairs = [
             (place, leaf.grad) for leaf, place in zip(self._leaves, self._gradients, strict=True)
             if leaf.grad is not None
         ]
-        if pairs:
-            wide = [grad.float() for _, grad in pairs] if self._dtype != torch.float32 else [g for _, g in pairs]
-            torch._foreach_add_([place for place, _ in pairs], wide)
+        if pairs and self._empty:
+            torch._foreach_copy_([place for place, _ in pairs], [grad for _, grad in pairs])
+        elif pairs:
+            torch._foreach_add_([place for place, _ in pairs], [grad.float() for _, grad in pairs])
+        self._empty = False
         for leaf in self._leaves:
             leaf.grad = None
 
@@ -274,7 +284,9 @@ class FastFlux:
         if not self._knows(kwargs):
             return self._plain(hidden_states, **kwargs)
         if self._version() != self._stamp:
+            empty = self._empty
             self.refresh()
+            self._empty = empty
         model = self._model
         x = model.x_embedder(hidden_states)
         timestep = kwargs["timestep"].to(x.dtype) * 1000
@@ -359,16 +371,32 @@ def _function(shape: Shape, kind: type) -> Callable[..., Any]:
     return double if kind is Double else single
 
 
-class Compiled:
-    """A function, compiled for each of the first shapes that it meets, then once for all others."""
+def _twin(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function for a compiler that keeps its results by code."""
 
-    def __init__(self, function: Callable[..., Any], compiler: Callable[..., Any] | None) -> None:
+    def twin(*args: Any) -> Any:
+        return function(*args)
+
+    return twin
+
+
+class Compiled:
+    """A function, compiled for each of the first shapes that it meets, then once for all others.
+
+    For those the lengths that differ become variables of the graph, as torch does by itself at the
+    second shape.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], compiler: Callable[..., Any] | None, static_shapes: int
+    ) -> None:
         self._function = function
+        self._static_shapes = static_shapes
         self._shapes: set[tuple[Any, ...]] = set()
         self._static = self._dynamic = function
         if compiler is not None:
             self._static = compiler(function, dynamic=False)
-            self._dynamic = compiler(function, dynamic=True)
+            self._dynamic = compiler(_twin(function), dynamic=None)
 
     @property
     def compiled(self) -> bool:
@@ -381,7 +409,7 @@ class Compiled:
 
     def __call__(self, layers: Any, *tensors: torch.Tensor) -> Any:
         key = tuple(tensor.shape for tensor in tensors[:2])
-        if key in self._shapes or len(self._shapes) < _STATIC_SHAPES:
+        if key in self._shapes or len(self._shapes) < self._static_shapes:
             self._shapes.add(key)
             return self._static(layers, *tensors)
         return self._dynamic(layers, *tensors)

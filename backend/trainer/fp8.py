@@ -25,7 +25,7 @@ def scaled(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """``x`` ``[n, k]`` by row in float8, and what each row must be multiplied by, float32 ``[n, 1]``."""
     largest = x.abs().amax(dim=1, keepdim=True).float().clamp(min=_SMALLEST)
     scale = largest / _LARGEST
-    return (x.float() / scale).clamp(-_LARGEST, _LARGEST).to(FORMAT), scale
+    return (x.float() / scale).clamp(-_LARGEST, _LARGEST).to(FORMAT).contiguous(), scale
 
 
 @torch.no_grad()
@@ -84,14 +84,14 @@ class _Linear(torch.autograd.Function):
         result = product_fp8(x, weight, scale, bias)
         ctx.save_for_backward(x, ranks, transposed, scale_transposed, a, diagonal, strength)
         ctx.rows, ctx.rank = rows, b.shape[1]
-        return torch.addmm(result, ranks, diagonal.t())
+        return result + ranks @ diagonal.t()
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         (grad,) = gradients
         x, ranks, transposed, scale_transposed, a, diagonal, strength = ctx.saved_tensors
         dranks = (grad @ diagonal) * strength
-        dx = torch.addmm(product_fp8(grad, transposed, scale_transposed), dranks, a)
+        dx = product_fp8(grad, transposed, scale_transposed) + dranks @ a
         da = dranks.t() @ x
         db = b_gradient(grad, ranks, ctx.rank, ctx.rows)
         return dx, None, None, None, None, None, da, db, None, None, None

@@ -10,6 +10,7 @@ import torch
 
 from backend.trainer.attention_kernels import KERNELS, best_kernel
 from backend.trainer.batches import Batch
+from backend.trainer.devices import prepare_device
 from backend.trainer.fast_flux import FastFlux, plain_attention
 from backend.trainer.flat_optimizer import FlatAdamW
 from backend.trainer.lora import Lora, attach_lora
@@ -89,6 +90,7 @@ class FullSize:
         options: dict[str, Any] | None = None,
     ) -> None:
         self.device, self.dtype = device, dtype
+        prepare_device(device)
         if attention == "auto":
             attention = best_kernel(device, dtype)
         if checkpointed == "auto":
