@@ -184,6 +184,7 @@ def keep(results: Iterable[dict[str, Any]], file: Path | None = None) -> int:
     same = KEPT[:5]
     kinds = {tuple(item[key] for key in same) for item in new}
     old = [item for item in measured(file) if tuple(item.get(key) for key in same) not in kinds]
+    file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, [*old, *new])
     return len(new)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,7 @@ def test_what_cannot_be_measured_is_said(
     cli: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLUXLORA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(
-        "backend.bench.Variant.command", [__import__("sys").executable, "-c", "raise SystemExit(3)"]
-    )
+    monkeypatch.setattr("backend.bench.Variant.command", [sys.executable, "-c", "raise SystemExit(3)"])
     code, out, _ = cli("bench", "--sizes", "512")
     assert code == 1
     assert "failed: the process ended with 3" in out

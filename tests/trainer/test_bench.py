@@ -36,7 +36,7 @@ def test_the_arithmetic_of_flux() -> None:
 
 def test_the_dry_run_sees_every_shape() -> None:
     first, *sizes = check_shapes([(64, 64), (96, 64)], small(64, 1, 1), rank=4)
-    assert "trained in 19 layers" in first
+    assert "trained in 20 layers" in first
     assert [line.partition(":")[0] for line in sizes] == ["64x64", "96x64"]
 
 

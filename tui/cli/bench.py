@@ -10,7 +10,7 @@ from backend.home import home
 from tui.cli.main import fail
 from tui.cli.report import print_json, printable
 
-_DEMO_MODEL = (256, 2, 4)  # what a machine without a GPU measures: wide, double and single blocks
+_DEMO_MODEL = (64, 1, 2)  # what a machine without a GPU measures: wide, double and single blocks
 
 
 def bench(sizes: list[int], compute: list[str], steps: int, *, small: bool, as_json: bool) -> int:

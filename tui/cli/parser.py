@@ -67,9 +67,9 @@ The token is read from standard input or a hidden prompt, never from an argument
   hf     the token (hf_...). Saved in the Hub's own token file, or in .env if that holds HF_TOKEN already.
 """
 _BENCH = """\
-A FLUX.1 of random weights is made on the GPU and trained for some steps at each size; nothing is downloaded, and it
-takes some minutes. --json prints a list of objects:
-  {"gpu", "resolution", "batch", "compute", "checkpointing", "seconds_per_step", "peak_bytes", "torch", "date", ...}
+A FLUX.1 of random weights is made on the GPU and trained for some steps at each size; nothing is
+downloaded, and it takes some minutes. --json prints a list of objects:
+  {"gpu", "resolution", "batch", "compute", "checkpointing", "seconds_per_step", "peak_bytes", ...}
 or with "error" where a size failed. exit code 0: something was measured; 1: nothing was
 """
 _DOCTOR_JSON = """\
