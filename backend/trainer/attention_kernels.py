@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ _REPEATS = 5
 
 
 def cudnn(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """cuDNN's attention on ``[b, heads, tokens, width]``, only ever given contiguous tensors.
+    """Attention by cuDNN on ``[b, heads, tokens, width]``, only ever given contiguous tensors.
 
     With FLUX's transposed layouts its gradients were seen to be wrong (see ``prepare_device``).
     """
@@ -84,7 +85,7 @@ _cudnn_forward.register_autograd(_gradient, setup_context=_setup)
 
 
 def native(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """torch's own choice of kernel."""
+    """Whichever kernel torch chooses."""
     return scaled_dot_product_attention(q, k, v)
 
 
@@ -132,7 +133,7 @@ def try_kernels(
             if not error < _TOLERANCE:
                 trials.append(Trial(name, None, f"its results are wrong by {error:.1%}"))
                 continue
-            trials.append(Trial(name, _time(lambda k=kernel: _run(k, inputs, grad), device)))
+            trials.append(Trial(name, _time(functools.partial(_run, kernel, inputs, grad), device)))
         except Exception as problem:  # missing libraries, old drivers, shapes that a kernel does not know
             why = (str(problem).strip() or type(problem).__name__).splitlines()[0]
             trials.append(Trial(name, None, why))

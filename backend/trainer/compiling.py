@@ -102,9 +102,7 @@ class WarmUp:
         shapes = shapes[:_WARMED]
         began = time.monotonic()
         for index, shape in enumerate(shapes):
-            self._report.phase(
-                Phase.COMPILING, index, len(shapes), f"{shape.width * 8}x{shape.height * 8}"
-            )
+            self._report.phase(Phase.COMPILING, index, len(shapes), f"{shape.width * 8}x{shape.height * 8}")
             if index == 0 and measure:
                 self._fit(shape)
             else:

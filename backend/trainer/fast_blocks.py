@@ -117,14 +117,14 @@ def linear(
     if layer.scale is not None:
         from backend.trainer.fp8 import linear_fp8
 
-        result = linear_fp8(flat, layer, rows, strength)
+        result: torch.Tensor = linear_fp8(flat, layer, rows, strength)
     elif layer.a is None or layer.b is None:
         result = nn.functional.linear(flat, layer.weight, layer.bias)
     else:
         result = _WithLora.apply(  # type: ignore[no-untyped-call]
             flat, layer.weight, layer.bias, layer.a, layer.b, strength, rows, needs_dx
         )
-    return result.view(*x.shape[:-1], -1)  # type: ignore[no-any-return]
+    return result.view(*x.shape[:-1], -1)
 
 
 @dataclass(frozen=True)
@@ -199,9 +199,7 @@ def double_block(
     qc, kc, vc = _heads(apply("qkv_context", _modulated(context, mod_c[0], mod_c[1])), shape.heads)
     q, k = _normed(q, layers.norm_q), _normed(k, layers.norm_k)
     qc, kc = _normed(qc, layers.norm_added_q), _normed(kc, layers.norm_added_k)
-    attended = _attend(
-        shape, torch.cat((qc, q), 1), torch.cat((kc, k), 1), torch.cat((vc, v), 1), cos, sin
-    )
+    attended = _attend(shape, torch.cat((qc, q), 1), torch.cat((kc, k), 1), torch.cat((vc, v), 1), cos, sin)
     text = context.shape[1]
     x = x + mod[2] * apply("out", attended[:, text:])
     context = context + mod_c[2] * apply("out_context", attended[:, :text])
@@ -237,7 +235,7 @@ def _modulated(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> tor
 
 
 def _heads(qkv: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    q, k, v = qkv.unflatten(-1, (3, heads, -1)).unbind(2)
+    q, k, v = qkv.view(*qkv.shape[:-1], 3, heads, -1).unbind(2)
     return q, k, v
 
 
@@ -255,6 +253,6 @@ def _attend(
 def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotary position embedding (Su et al. 2021) of neighbouring pairs: ``x`` is ``[b, n, heads, width]``."""
     cos, sin = cos[None, :, None], sin[None, :, None]
-    real, imaginary = x.unflatten(-1, (-1, 2)).unbind(-1)
+    real, imaginary = x.reshape(*x.shape[:-1], -1, 2).unbind(-1)
     turned = torch.stack((-imaginary, real), dim=-1).flatten(-2)
     return (x.float() * cos + turned.float() * sin).to(x.dtype)

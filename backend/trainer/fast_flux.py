@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from backend.trainer.attention_kernels import native
 from backend.trainer.fast_blocks import (
     Attention,
     Double,
@@ -48,11 +49,6 @@ _SINGLE = {
     "qkv_mlp": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
     "out": ("proj_out",),
 }
-
-
-def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """torch's own choice of kernel."""
-    return nn.functional.scaled_dot_product_attention(q, k, v)
 
 
 def why_not(transformer: FluxTransformer2DModel, lora: Lora) -> str | None:
@@ -104,7 +100,7 @@ class FastFlux:
         transformer: FluxTransformer2DModel,
         lora: Lora,
         *,
-        attention: Attention = plain_attention,
+        attention: Attention = native,
         compiler: Callable[..., Any] | None = None,
         checkpointed: int = 0,
         compute: str = "bf16",
@@ -119,12 +115,15 @@ class FastFlux:
         self._dtype = transformer.dtype
         blocks = [
             *((f"transformer_blocks.{i}", _DOUBLE) for i in range(len(transformer.transformer_blocks))),
-            *((f"single_transformer_blocks.{i}", _SINGLE) for i in range(len(transformer.single_transformer_blocks))),
+            *(
+                (f"single_transformer_blocks.{i}", _SINGLE)
+                for i in range(len(transformer.single_transformer_blocks))
+            ),
         ]
         order = []
         for prefix, plan in blocks:
-            for layers in plan.values():
-                adapted = [f"{prefix}.{name}" for name in layers if f"{prefix}.{name}" in lora.layers]
+            for together in plan.values():
+                adapted = [f"{prefix}.{name}" for name in together if f"{prefix}.{name}" in lora.layers]
                 if adapted:
                     order.append([f"{name}.lora_A.weight" for name in adapted])
                     order.append([f"{name}.lora_B.weight" for name in adapted])
@@ -140,12 +139,15 @@ class FastFlux:
             shape = Shape(heads, attention, tuple((name, one.rows) for name, one in made.items()), outside)
             products = {name: one.product for name, one in made.items()}
             attn = self._modules[f"{prefix}.attn"]
+            norms = {"norm_q": attn.norm_q.weight, "norm_k": attn.norm_k.weight}
             if plan is _DOUBLE:
-                norms = (attn.norm_q.weight, attn.norm_k.weight)
-                added = (attn.norm_added_q.weight, attn.norm_added_k.weight)
-                self._blocks.append((shape, Double(*products.values(), *norms, *added)))
+                norms |= {
+                    "norm_added_q": attn.norm_added_q.weight,
+                    "norm_added_k": attn.norm_added_k.weight,
+                }
+                self._blocks.append((shape, Double(**products, **norms)))
             else:
-                self._blocks.append((shape, Single(*products.values(), attn.norm_q.weight, attn.norm_k.weight)))
+                self._blocks.append((shape, Single(**products, **norms)))
         self._leaves = [leaf for one in self._fused for leaf, _ in one.leaves]
         self._gradients = [place for one in self._fused for _, place in one.leaves]
         self._columns = [column for one in self._fused for column in one.columns]
@@ -159,7 +161,9 @@ class FastFlux:
         self._functions: dict[tuple[type, Shape], Compiled] = {}
         for shape, layers in self._blocks:  # all of a kind have one shape, unless adapters are on some only
             if (type(layers), shape) not in self._functions:
-                self._functions[type(layers), shape] = Compiled(_function(shape, type(layers)), compiler, static_shapes)
+                self._functions[type(layers), shape] = Compiled(
+                    _function(shape, type(layers)), compiler, static_shapes
+                )
         self.refresh()
         transformer.forward = self.forward
 
@@ -244,7 +248,8 @@ class FastFlux:
 
     def _base(self, name: str) -> nn.Linear:
         module: Any = self._modules[name]
-        return module.get_base_layer() if hasattr(module, "get_base_layer") else module  # type: ignore[no-any-return]
+        base: nn.Linear = module.get_base_layer() if hasattr(module, "get_base_layer") else module
+        return base
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -266,7 +271,8 @@ class FastFlux:
         After :meth:`refresh` or :meth:`discard` those are zero: then they are copied, in a few kernels.
         """
         pairs = [
-            (place, leaf.grad) for leaf, place in zip(self._leaves, self._gradients, strict=True)
+            (place, leaf.grad)
+            for leaf, place in zip(self._leaves, self._gradients, strict=True)
             if leaf.grad is not None
         ]
         if pairs and self._empty:
@@ -348,15 +354,21 @@ class FastFlux:
             cos, sin = self._model.pos_embed(ids)
             while len(self._rotations) >= _KEPT_ROTATIONS:
                 del self._rotations[next(iter(self._rotations))]
-            kept = self._rotations[key] = (text, image, cos, sin)  # the ids too, so that theirs are not reused
+            kept = self._rotations[key] = (text, image, cos, sin)  # an id is one object's while that is kept
         return kept[2], kept[3]
 
 
 _KNOWN = frozenset(
-    (
-        "timestep", "guidance", "pooled_projections", "encoder_hidden_states", "img_ids", "txt_ids", "return_dict",
-    )
-)  # fmt: skip
+    {
+        "timestep",
+        "guidance",
+        "pooled_projections",
+        "encoder_hidden_states",
+        "img_ids",
+        "txt_ids",
+        "return_dict",
+    }
+)
 
 
 def _function(shape: Shape, kind: type) -> Callable[..., Any]:
@@ -408,6 +420,7 @@ class Compiled:
         self._static = self._dynamic = self._function
 
     def __call__(self, layers: Any, *tensors: torch.Tensor) -> Any:
+        """The function on a block's tensors and its input; the first two of ``tensors`` tell the shape."""
         key = tuple(tensor.shape for tensor in tensors[:2])
         if key in self._shapes or len(self._shapes) < self._static_shapes:
             self._shapes.add(key)

@@ -1,8 +1,8 @@
 """Linear layers computed in float8: on Hopper, Ada and Blackwell twice the rate of bfloat16's products.
 
-Weights and activations are scaled by row to float8_e4m3fn's range (dynamic scaling, Micikevicius et al. 2022,
-arXiv:2209.05433): a frozen weight once, for the forward product by its rows and, as a transposed copy, for the
-input's gradient by its columns; activations and gradients at each product. The LoRA stays in bfloat16.
+Weights and activations are scaled by row to float8_e4m3fn's range (Micikevicius et al. 2022,
+arXiv:2209.05433): a frozen weight once, for the forward product by its rows and, as a transposed copy, for
+the input's gradient by its columns; activations and gradients at each product. The LoRA stays in bfloat16.
 """
 
 from __future__ import annotations
@@ -118,9 +118,7 @@ class _Frozen(torch.autograd.Function):
         return product_fp8(gradients[0], *ctx.saved_tensors), None, None, None, None, None
 
 
-def linear_fp8(
-    x: torch.Tensor, layer: Product, rows: Rows, strength: torch.Tensor
-) -> torch.Tensor:
+def linear_fp8(x: torch.Tensor, layer: Product, rows: Rows, strength: torch.Tensor) -> torch.Tensor:
     """The fused layer on ``x`` ``[n, in]``, its adapter at ``strength``: ``[n, out]``."""
     weights = layer.weight, layer.scale, layer.transposed, layer.scale_transposed, layer.bias
     if layer.a is None or layer.b is None:

@@ -11,7 +11,7 @@ import torch
 from backend.trainer.attention_kernels import KERNELS, best_kernel
 from backend.trainer.batches import Batch
 from backend.trainer.devices import prepare_device
-from backend.trainer.fast_flux import FastFlux, plain_attention
+from backend.trainer.fast_flux import FastFlux
 from backend.trainer.flat_optimizer import FlatAdamW
 from backend.trainer.lora import Lora, attach_lora
 from backend.trainer.optimizer import ADAM_EPS, Schedule
@@ -106,7 +106,7 @@ class FullSize:
         if compiler is not None:
             torch._dynamo.config.recompile_limit = 64
         if fast:
-            kernel = KERNELS.get(attention, plain_attention)
+            kernel = KERNELS[attention]
             self.fast = FastFlux(
                 self.transformer,
                 self.lora,

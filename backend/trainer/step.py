@@ -57,7 +57,8 @@ class Pending:
     @property
     def arrived(self) -> bool:
         """Whether :meth:`read` need not wait."""
-        return self._arrived is None or self._arrived.query()
+        event: Any = self._arrived
+        return event is None or bool(event.query())
 
     @property
     def event(self) -> torch.cuda.Event | None:
@@ -248,8 +249,9 @@ class TrainStep:
             self._ruined.copy_(torch.maximum(self._ruined, (~numbers.isfinite().all()).float()))
             self._optimizer.found_inf = self._ruined  # type: ignore[attr-defined]  # the fused kernel's
             kept = torch.empty(2, pin_memory=True).copy_(numbers, non_blocking=True)
-            arrived = torch.cuda.Event(enable_timing=True)
-            arrived.record()  # type: ignore[no-untyped-call]
+            event: Any = torch.cuda.Event
+            arrived = event(enable_timing=True)
+            arrived.record()
             pending = Pending(kept, arrived, lr, done + 1)
         self.updating = True
         self._optimizer.step()
@@ -377,7 +379,7 @@ class TrainStep:
             limit = math.inf
         flat = self._lora.flat
         if flat is not None and flat.master.grad is not None:
-            norm = torch.linalg.vector_norm(flat.master.grad)
+            norm: torch.Tensor = torch.linalg.vector_norm(flat.master.grad)
             if limit < math.inf:
                 flat.master.grad.mul_((limit / (norm + 1e-6)).clamp(max=1.0))  # as clip_grad_norm_
             return norm

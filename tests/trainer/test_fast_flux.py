@@ -99,7 +99,8 @@ def test_it_computes_what_diffusers_does(
 ) -> None:
     plain, fast = Model(tiny_flux, network), Model(tiny_flux, network, settings)
     compare(plain, fast)
-    assert fast.fast is not None and fast.transformer.forward == fast.fast.forward
+    assert fast.fast is not None
+    assert fast.transformer.forward == fast.fast.forward
 
 
 def test_compiled_blocks_compute_the_same_in_one_graph(tiny_flux: Path) -> None:
@@ -224,7 +225,9 @@ def test_a_compiled_run_learns_what_a_plain_one_does(
 ) -> None:
     fast = assembled(tiny_flux, {"compile": True, "gradient_checkpointing": False})
     plain = assembled(tiny_flux, {"compile": False, "gradient_checkpointing": False})
-    assert fast.fast is not None and fast.fast.compiled and plain.fast is None
+    assert fast.fast is not None
+    assert fast.fast.compiled
+    assert plain.fast is None
     assert "compiling" in capsys.readouterr().out
     for done in range(4):
         one, other = fast.step(done, [batch_for(fast)]), plain.step(done, [batch_for(plain)])
@@ -248,7 +251,8 @@ def test_a_compiler_that_fails_is_told_of_once_and_done_without(
     made = assembled(tiny_flux, {"compile": True})
     said = capsys.readouterr().out
     assert said.count("torch.compile is not used: no compiler here") == 1
-    assert made.fast is not None and not made.fast.compiled
+    assert made.fast is not None
+    assert not made.fast.compiled
     assert made.step(0, [batch_for(made)]).grad_norm > 0
 
 
@@ -263,7 +267,8 @@ def test_nothing_is_waited_for_inside_an_update(tiny_flux: Path) -> None:
     assert any("mm" in name for name in names)
     waits = [event for event in trace.events() if event.name == "aten::_local_scalar_dense"]
     for event in waits:  # only the CPU's kernel of AdamW reads its own count of steps
-        assert event.cpu_parent is not None and event.cpu_parent.cpu_parent is not None
+        assert event.cpu_parent is not None
+        assert event.cpu_parent.cpu_parent is not None
         assert event.cpu_parent.cpu_parent.name == "aten::_fused_adamw_"
     assert pending.arrived
 
@@ -278,7 +283,8 @@ def test_float8_learns_as_the_models_own_format_does(tiny_flux: Path) -> None:
     gradients = []
     for made in (exact, rough):
         flat = made.lora.flat
-        assert flat is not None and flat.master.grad is not None
+        assert flat is not None
+        assert flat.master.grad is not None
         batch = batch_for(made)
         made.step.loss_at(batch, batch.latents.roll(1, dims=-1), torch.tensor([0.5])).backward()
         assert made.fast is not None
@@ -304,6 +310,7 @@ def test_a_kernel_with_wrong_results_is_never_the_fastest() -> None:
 
     kernels = {"native": native, "wrong": wrong, "broken": broken}
     trials = try_kernels(CPU, torch.float32, heads=2, width=8, tokens=32, kernels=kernels)
-    assert [trial.name for trial in trials][0] == "native"
+    assert trials[0].name == "native"
     why = {trial.name: trial.why for trial in trials}
-    assert "wrong by" in why["wrong"] and why["broken"] == "not on this device"
+    assert "wrong by" in why["wrong"]
+    assert why["broken"] == "not on this device"
