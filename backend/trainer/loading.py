@@ -14,6 +14,7 @@ import torch
 from backend.files import read_json
 from backend.trainer.cache import free_memory_here
 from backend.trainer.errors import TrainingError
+from backend.trainer.fast_load import load_transformer
 from backend.trainer.offload import RESERVE, blocks_of, blocks_to_swap, frozen_bytes, spread
 from backend.trainer.quantisation import QType, matches, quantise_model
 from backend.trainer.side_lora import SideLora, read_side_lora
@@ -236,10 +237,14 @@ class BaseModel:
                 lambda path: load_transformer_file(Path(path), beside=read_json(config), dtype=self.dtype),
             )
         else:
+            # What is quantised or swapped must not be on the device whole.
+            whole = self.qtype is None and not (self.settings is not None and self.settings.offload)
+            place = self.device if whole else torch.device("cpu")
             model = self._load(
                 "transformer",
-                lambda path: FluxTransformer2DModel.from_pretrained(
-                    path, dtype=self.dtype, use_safetensors=True
+                lambda path: (
+                    load_transformer(Path(path), place, self.dtype)
+                    or FluxTransformer2DModel.from_pretrained(path, dtype=self.dtype, use_safetensors=True)
                 ),
             )
         for key in ("lora_path", "assistant_lora_path"):
