@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from torch._C._distributed_c10d import Store, TCPStore
 
 from backend.trainer.batches import Batch
 from backend.trainer.buckets import Bucket
@@ -105,7 +105,7 @@ class Team:
             )
             for rank, log in enumerate(self._logs, start=1)
         ]
-        self._store = dist.TCPStore("127.0.0.1", port, size, is_master=True, wait_for_workers=False)
+        self._store = TCPStore("127.0.0.1", port, size, is_master=True, wait_for_workers=False)
         self._joined = False
 
     def join(self) -> None:
@@ -195,7 +195,7 @@ def _free_port() -> int:
 _CONTROL: list[Any] = [None]  # the group that carries plain objects, over the CPU
 
 
-def _connect(rank: int, size: int, store: dist.Store, device: torch.device) -> None:
+def _connect(rank: int, size: int, store: Store, device: torch.device) -> None:
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_FOREVER)
     _CONTROL[0] = dist.new_group(backend="gloo", timeout=_FOREVER)
@@ -203,8 +203,9 @@ def _connect(rank: int, size: int, store: dist.Store, device: torch.device) -> N
 
 def _weights(lora: Lora) -> torch.Tensor:
     if lora.flat is not None:
-        return lora.flat.master.detach()
-    return _flatten_dense_tensors([parameter.detach() for parameter in lora.parameters.values()])
+        weights: torch.Tensor = lora.flat.master.detach()
+        return weights
+    return torch.cat([parameter.detach().reshape(-1) for parameter in lora.parameters.values()])
 
 
 def _reduce(lora: Lora, total: torch.Tensor) -> None:
@@ -214,11 +215,16 @@ def _reduce(lora: Lora, total: torch.Tensor) -> None:
     else:
         parameters = list(lora.parameters.values())
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-        flat = _flatten_dense_tensors(grads)
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
         dist.reduce(flat, dst=0)
-        for parameter, grad in zip(parameters, _unflatten_dense_tensors(flat, grads), strict=True):
+        for parameter, grad in zip(parameters, _parts(flat, parameters), strict=True):
             parameter.grad = grad.clone()
     dist.reduce(total, dst=0)
+
+
+def _parts(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    parts = torch.split(flat, [tensor.numel() for tensor in like])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
 
 
 Layout = dict[str, Any]  # a batch's plain values; of its tensors the number format and shape
@@ -297,7 +303,7 @@ def help_out(order: Mapping[str, Any]) -> int:
         buckets=[Bucket(*pair) for pair in order["buckets"]],
         text_tokens=int(order["text_tokens"]),
     )
-    store = dist.TCPStore("127.0.0.1", int(order["port"]), size, is_master=False)
+    store = TCPStore("127.0.0.1", int(order["port"]), size, is_master=False)
     store.set(f"ready{rank}", "1")
     _connect(rank, size, store, device)
     while True:
@@ -324,7 +330,7 @@ def _take_weights(lora: Lora) -> None:
     dist.broadcast(weights, src=0)
     if lora.flat is None:
         parameters = list(lora.parameters.values())
-        for parameter, value in zip(parameters, _unflatten_dense_tensors(weights, parameters), strict=True):
+        for parameter, value in zip(parameters, _parts(weights, parameters), strict=True):
             parameter.copy_(value)
 
 

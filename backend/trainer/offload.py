@@ -94,7 +94,9 @@ class BlockSwap:
         self._places = [torch.empty(size, dtype=torch.uint8, device=device) for _ in range(2)]
         self._held: list[int | None] = [None, None]  # which swapped block each place holds
         self._ready: list[Any] = [None, None]
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream: Any = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.copies = 0
         for number, index in enumerate(self.swapped):
             blocks[index].register_forward_pre_hook(self._before(number))

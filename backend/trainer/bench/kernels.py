@@ -39,6 +39,7 @@ def profile_step(
         end) and ``idle`` (what of it no kernel fills), ``kernels`` (how many a step), and ``top``: name,
         milliseconds, count of the fifteen largest. On a CPU the table alone.
     """
+    from torch._C._autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     gpu = device.type == "cuda"
@@ -59,9 +60,7 @@ def profile_step(
         spans = []
         by_name: dict[str, list[float]] = {}
         for event in profiler.events() or ():
-            if event.device_type is not torch.autograd.DeviceType.CUDA or event.name.startswith(
-                "ProfilerStep"
-            ):
+            if event.device_type is not DeviceType.CUDA or event.name.startswith("ProfilerStep"):
                 continue
             if getattr(event, "is_user_annotation", False):
                 continue

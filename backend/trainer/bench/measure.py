@@ -104,7 +104,10 @@ def _time(rig: Rig, width: int, height: int, steps: int, device: torch.device, d
     warm = time.perf_counter() - began
     host: list[float] = []
     if device.type == "cuda":
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(steps + 1)]
+        marks: list[Any] = [
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(steps + 1)
+        ]
         marks[0].record()
         for index in range(steps):
             at = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -50,10 +51,11 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
     """Median seconds of ``work`` after three warm-ups."""
     for _ in range(3):
         work()
-    seconds = []
+    seconds: list[float] = []
     if device.type == "cuda":
         for _ in range(_ROUNDS):
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            end: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             begin.record()
             work()
             end.record()

@@ -88,7 +88,7 @@ def random_transformer(
     finally:
         torch.set_default_dtype(usual)
     if device.type == "meta":
-        return model.requires_grad_(False)  # type: ignore[no-any-return]
+        return model.requires_grad_(False)
     model = model.to_empty(device=device)
     generator = torch.Generator(device=device).manual_seed(seed)
     for parameter in model.parameters():
@@ -99,4 +99,4 @@ def random_transformer(
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1 and "norm" in name and name.endswith(".weight"):
             parameter.fill_(1.0)
-    return model.requires_grad_(False)  # type: ignore[no-any-return]
+    return model.requires_grad_(False)
