@@ -87,7 +87,8 @@ def assemble(
     swapped = int(getattr(transformer, "swapped_blocks", 0))
     compiling = wants_compiling(train.compile, device) and not swapped
     checkpoint_all = train.gradient_checkpointing is True or swapped > 0
-    if not compiling and not swapped and train.gradient_checkpointing == "auto":
+    likely_fast = compiling and process.network.type == "lora" and not process.model.quantize
+    if not likely_fast and not swapped and train.gradient_checkpointing == "auto":
         checkpoint_all = wants_checkpointing(transformer, process, buckets, text_tokens, report)
     random = Randomness(seed, device)
     init = torch.Generator().manual_seed(derive_seed(seed, "lora"))
@@ -97,8 +98,8 @@ def assemble(
     if compiling and reason is not None:
         report.line(f"blocks are not compiled: {reason}")
         compiling = False
-        if train.gradient_checkpointing == "auto":
-            checkpoint_all = True
+        if likely_fast and train.gradient_checkpointing == "auto":
+            checkpoint_all = True  # the safe side
     fast: FastFlux | None = None
     compute = "bf16"
     if compiling:
