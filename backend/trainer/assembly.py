@@ -14,7 +14,7 @@ from backend.trainer.compiling import WarmUp, block_compiler, shapes_of, wants_c
 from backend.trainer.ema import Ema
 from backend.trainer.fast_flux import STATIC_SHAPES, FastFlux, why_not
 from backend.trainer.flat_optimizer import FlatAdamW
-from backend.trainer.fp8 import best_compute
+from backend.trainer.fp8 import best_compute, can_compute
 from backend.trainer.lora import Lora, attach_lora
 from backend.trainer.memory import wants_checkpointing
 from backend.trainer.offload import BlockSwap
@@ -104,7 +104,7 @@ def assemble(
     compute = "bf16"
     if compiling:
         attention = _fast_attention(train.attention_backend, transformer, report)
-        compute = _compute(process, device, report)
+        compute = _compute(process, transformer, report)
         blocks = int(transformer.config.num_layers) + int(transformer.config.num_single_layers)
         fast = FastFlux(
             transformer,
@@ -167,15 +167,26 @@ def _fast_attention(wanted: str, transformer: FluxTransformer2DModel, report: Re
     return trials[0].name if trials[0].seconds is not None else NATIVE
 
 
-def _compute(process: ProcessConfig, device: torch.device, report: Reporter) -> str:
-    wanted, model = process.model.compute, process.model
+def _compute(process: ProcessConfig, transformer: FluxTransformer2DModel, report: Reporter) -> str:
+    """What ``model.compute`` comes to; away from GPUs float8 is emulated where it is asked for by name."""
+    wanted, model, device = process.model.compute, process.model, transformer.device
     if wanted == "bf16":
         return wanted
     if model.assistant_lora_path or model.inference_lora_path:
         report.line("float8 products are not used: samples need the model's own weights for another LoRA")
         return "bf16"
+    suits = can_compute(device) and transformer.dtype == torch.bfloat16
     if wanted == "fp8":
+        if device.type == "cuda" and not suits:
+            report.warning(
+                "model.compute fp8 is not used: it needs train.dtype bf16 and a GPU of NVIDIA's Ada, Hopper or "
+                "later",
+                "no_fp8",
+            )
+            return "bf16"
         return wanted
+    if not suits:
+        return "bf16"
     chosen, told = best_compute(device)
     if told:
         report.line(told)

@@ -137,7 +137,7 @@ class FastFlux:
         for prefix, plan in blocks:
             made = {name: self._fuse(prefix, name, layers) for name, layers in plan.items()}
             shape = Shape(heads, attention, tuple((name, one.rows) for name, one in made.items()), outside)
-            products = {name: one.product for name, one in made.items()}
+            products: dict[str, Any] = {name: one.product for name, one in made.items()}
             attn = self._modules[f"{prefix}.attn"]
             norms = {"norm_q": attn.norm_q.weight, "norm_k": attn.norm_k.weight}
             if plan is _DOUBLE:
