@@ -179,8 +179,8 @@ def _compute(process: ProcessConfig, transformer: FluxTransformer2DModel, report
     if wanted == "fp8":
         if device.type == "cuda" and not suits:
             report.warning(
-                "model.compute fp8 is not used: it needs train.dtype bf16 and a GPU of NVIDIA's Ada, Hopper or "
-                "later",
+                "model.compute fp8 is not used: it needs train.dtype bf16 and a GPU of NVIDIA's Ada or "
+                "later generations",
                 "no_fp8",
             )
             return "bf16"
