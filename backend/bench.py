@@ -142,7 +142,7 @@ def run(
             process.kill()
             process.wait()
     if code:
-        why = "; ".join(line for line in tail[-3:] if line) or "it said nothing"
+        why = next((line for line in reversed(tail) if line), "it said nothing")
         on_result(_failed(variant, f"the process ended with {code}: {why}"))
 
 
