@@ -136,14 +136,13 @@ SECTIONS: dict[str, dict[str, str | None]] = {
     "train.ema_config": _all(_SOON, "use_feedback", "param_multiplier"),
     "model": {
         **_all(None, "dtype", "model_kwargs", "model_paths"),
+        **_all("is train.compile here, which is on for NVIDIA GPUs anyway", "compile", "block_compile"),
         **_all(
             _SOON,
             "qtype_te",
             "te_name_or_path",
             "split_model_over_gpus",
             "split_model_other_module_param_count_scale",
-            "compile",
-            "block_compile",
             "compile_mode",
             "compile_fullgraph",
             "compile_dynamic",

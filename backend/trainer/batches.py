@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from backend.trainer.cache import TensorCache
+from backend.trainer.devices import to_device
 from backend.trainer.order import Draw
 from backend.trainer.pictures import CELL
 from backend.trainer.rng import Randomness
@@ -113,7 +114,7 @@ class BatchMaker:
         return self._put_one(torch.stack(tensors))
 
     def _put_one(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(self._device, non_blocking=True)
+        return to_device(tensor, self._device)
 
     def _texts_of(self, draw: Draw) -> Texts:
         sample = draw.sample

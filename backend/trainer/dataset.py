@@ -162,7 +162,7 @@ def with_variants(pictures: Sequence[Picture], train: TrainConfig, seed: int) ->
     most = most_variants(len(varying))
     batches = train.steps * train.gradient_accumulation
     epochs = {
-        is_reg: _epochs(pictures, is_reg, batches, train.batch_size)
+        is_reg: _epochs(pictures, is_reg, batches, _usual_batch(train))
         for is_reg in {picture.is_reg for picture in pictures}
     }
 
@@ -175,8 +175,15 @@ def with_variants(pictures: Sequence[Picture], train: TrainConfig, seed: int) ->
     return [varied(picture) for picture in pictures]
 
 
+def _usual_batch(train: TrainConfig) -> int:
+    """Pictures a batch; with a budget of tokens about those of 512 x 512 (texts only come round sooner)."""
+    small = 1024 + 512  # tokens of one
+    most = 3 * train.batch_size if train.token_budget == "auto" else train.token_budget // small
+    return max(train.batch_size, most)
+
+
 def _epochs(pictures: Sequence[Picture], is_reg: bool, batches: int, batch_size: int) -> int:
-    """Epochs that ``batches`` begin, at the most: filling buckets up only makes epochs longer."""
+    """Epochs that ``batches`` begin, at the most: batches that are not full only make epochs longer."""
     samples = sum(picture.samples for picture in pictures if picture.is_reg is is_reg)
     return math.ceil(batches / math.ceil(samples / batch_size))
 

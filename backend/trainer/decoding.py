@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backend.trainer.flow import unpack
+from backend.trainer.tiling import tiled_if_needed
 
 if TYPE_CHECKING:
     import torch
@@ -24,5 +25,6 @@ def latents_to_pixels(pipeline: FluxPipeline, latents: torch.Tensor) -> torch.Te
     """
     vae = pipeline.vae
     latents = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-    pixels: torch.Tensor = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
+    latents = latents.to(vae.dtype)
+    pixels: torch.Tensor = tiled_if_needed(vae, lambda: vae.decode(latents, return_dict=False)[0])
     return pixels

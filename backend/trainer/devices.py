@@ -71,3 +71,13 @@ def prepare_device(device: torch.device) -> None:
 def describe_device(device: torch.device) -> str:
     """What people call it: the GPU's name, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """``tensor`` on ``device``, without waiting for what the device has to do before.
+
+    A copy from memory that is not pinned waits for the stream.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device, non_blocking=True)

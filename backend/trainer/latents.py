@@ -28,6 +28,7 @@ from backend.trainer.pictures import (
 )
 from backend.trainer.pixels import framed_pixels
 from backend.trainer.texts import Texts
+from backend.trainer.tiling import tiled_if_needed
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -240,7 +241,8 @@ def encode_picture(vae: AutoencoderKL, pixels: torch.Tensor, *, seed: int) -> to
         PictureError: The autoencoder's answer is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
-    posterior = vae.encode(pixels[None].to(vae.device, vae.dtype)).latent_dist
+    placed = pixels[None].to(vae.device, vae.dtype)
+    posterior = tiled_if_needed(vae, lambda: vae.encode(placed)).latent_dist
     drawn = posterior.sample(generator=generator)
     latent: torch.Tensor = (drawn - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
     if not torch.isfinite(latent).all():

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from backend.files import read_json
+from backend.trainer.cache import free_memory_here
 from backend.trainer.errors import TrainingError
+from backend.trainer.fast_load import load_transformer
+from backend.trainer.offload import RESERVE, blocks_of, blocks_to_swap, frozen_bytes, spread
 from backend.trainer.quantisation import QType, matches, quantise_model
 from backend.trainer.side_lora import SideLora, read_side_lora
 from backend.trainer.single_file import load_transformer_file, load_vae_file
@@ -234,10 +237,14 @@ class BaseModel:
                 lambda path: load_transformer_file(Path(path), beside=read_json(config), dtype=self.dtype),
             )
         else:
+            # What is quantised or swapped must not be on the device whole.
+            whole = self.qtype is None and not (self.settings is not None and self.settings.offload)
+            place = self.device if whole else torch.device("cpu")
             model = self._load(
                 "transformer",
-                lambda path: FluxTransformer2DModel.from_pretrained(
-                    path, dtype=self.dtype, use_safetensors=True
+                lambda path: (
+                    load_transformer(Path(path), place, self.dtype)
+                    or FluxTransformer2DModel.from_pretrained(path, dtype=self.dtype, use_safetensors=True)
                 ),
             )
         for key in ("lora_path", "assistant_lora_path"):
@@ -259,7 +266,32 @@ class BaseModel:
                 warn(
                     f"this device has no {settings.qtype}: the model is kept in {self.qtype}", "qtype_changed"
                 )
-        return self._place(model)
+        return self._place_transformer(model)
+
+    def _place_transformer(self, model: FluxTransformer2DModel) -> FluxTransformer2DModel:
+        """Move it to the device, but for the blocks that are to be swapped (see :mod:`.offload`)."""
+        wanted = 0 if self.settings is None else self.settings.offload
+        if not wanted:
+            return self._place(model)
+        blocks = blocks_of(model)
+        sizes = [frozen_bytes(block) for block in blocks]
+        for block in blocks:  # quantising moved them
+            block.cpu()
+        free_memory(self.device)
+        free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else free_memory_here()
+        count = blocks_to_swap(wanted, sizes, frozen_bytes(model) - sum(sizes), free, RESERVE)
+        swapped = {id(blocks[index]) for index in spread(count, len(blocks))}
+        model.requires_grad_(False)
+        model.eval()
+        stays = {id(block) for block in blocks}
+        for child in model.children():
+            if not any(id(block) in stays for block in child.modules()):
+                child.to(self.device)
+        for block in blocks:
+            if id(block) not in swapped:
+                block.to(self.device)
+        model.swapped_blocks = count
+        return model
 
     def sampling_loras(self) -> list[tuple[SideLora, float]]:
         """What is added to the transformer while sampling, with weights: the assistant comes off again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from backend.trainer.lora import Lora
 from backend.trainer.lora_file import LoraFacts
 from backend.trainer.memory import memory_used
 from backend.trainer.obeying import obey
-from backend.trainer.optimizer import Schedule
+from backend.trainer.optimizer import Schedule, name_of
 from backend.trainer.order import DataOrder
 from backend.trainer.report import Reporter
 from backend.trainer.resuming import load_network, load_optimizer
@@ -30,14 +31,32 @@ from backend.trainer.rng import Randomness
 from backend.trainer.sampling import Sampler
 from backend.trainer.saving import save_lora
 from backend.trainer.smoothing import SmoothedLoss
-from backend.trainer.step import TrainStep
+from backend.trainer.step import Pending, TrainStep
 from backend.trainer.validation import BestLoss, Validator
 from config.schema import RunConfig
 
 if TYPE_CHECKING:
     import torch
 
+_AHEAD = 8  # updates that the device may be behind
 _MEMORY_EVERY = 20  # steps between two looks at the memory
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """An update whose numbers the device has not reported yet.
+
+    Attributes:
+        pending: The update.
+        boundary: Randomness and data order before it.
+        began: When, by ``time.perf_counter``.
+        epoch: The data order's.
+    """
+
+    pending: Pending
+    boundary: dict[str, Any]
+    began: float
+    epoch: int
 
 
 @dataclass
@@ -91,6 +110,8 @@ class TrainingLoop:
     _drawn_well: bool = False
     _memory: int = 0
     _boundary: dict[str, Any] | None = None
+    _under_way: deque[UnderWay] = field(default_factory=deque)
+    _last_done: torch.cuda.Event | None = None
 
     def run(self) -> Status | None:
         """Train until the last step, an early end or a request to stop.
@@ -107,6 +128,8 @@ class TrainingLoop:
         self._validate_if_due()
         while True:
             self.stop.requested()  # takes up commands, also after the last step
+            if not self._settled():
+                continue
             self._obey()
             if self.again:
                 return None
@@ -117,12 +140,25 @@ class TrainingLoop:
             if self.stop.requested():
                 return self._stopped()
             try:
-                self._update(self.config.process.train.gradient_accumulation)
+                self._update(self.config.process.train.gradient_accumulation * self.train_step.processes)
                 self._between_updates()
             except TrainingError as error:
                 if error.code not in RUINED:
                     raise
                 self._roll_back(error)
+
+    def _settled(self) -> bool:
+        """Before commands and the end: wait for updates under way; False if the run went back instead."""
+        if not self._under_way or not self._something_is_due:
+            return True
+        try:
+            self._settle()
+        except TrainingError as error:
+            if error.code not in RUINED:
+                raise
+            self._roll_back(error)
+            return False
+        return True
 
     @property
     def is_done(self) -> bool:
@@ -183,6 +219,8 @@ class TrainingLoop:
             self.again = True
 
     def _between_updates(self) -> None:
+        if self._something_is_due:
+            self._settle()
         sample, save = self.config.process.sample, self.config.process.save
         self._validate_if_due()
         if self.is_done:
@@ -210,32 +248,80 @@ class TrainingLoop:
         return Status.STOPPED
 
     def _update(self, accumulation: int) -> None:
+        """Begin an update, and report those whose numbers have arrived meanwhile."""
         began = time.perf_counter()
-        self._boundary = {"random": self.random.state(), "order": self.order.state()}
+        boundary = self._boundary = {"random": self.random.state(), "order": self.order.state()}
         batches = [self.make_batch(self.order.next_batch(self.step + 1)) for _ in range(accumulation)]
-        result = self.train_step(self.step, batches)
+        pending = self.train_step.start(self.step, batches)
         self.step += 1
         self._boundary = None
-        if self.step % _MEMORY_EVERY == 1 or not self._memory:
+        self._under_way.append(UnderWay(pending, boundary, began, self.order.epoch))
+        while self._under_way and (len(self._under_way) > _AHEAD or self._under_way[0].pending.arrived):
+            self._report_update()
+
+    def _settle(self) -> None:
+        """Wait for all updates that are under way and report them.
+
+        Raises:
+            TrainingError: One of them is not finite, or the loss has exploded.
+        """
+        while self._under_way:
+            self._report_update()
+        self._last_done = None  # what comes between counts for no step
+
+    def _report_update(self) -> None:
+        one = self._under_way.popleft()
+        try:
+            result = one.pending.read()
+        except TrainingError:
+            self.step, self._boundary = one.pending.step - 1, one.boundary  # as if it had not begun
+            self._under_way.clear()
+            self._last_done = None
+            self.train_step.recover()
+            raise
+        done = one.pending.event
+        if done is not None and self._last_done is not None:
+            seconds = self._last_done.elapsed_time(done) / 1e3
+        else:
+            seconds = time.perf_counter() - one.began
+        self._last_done = done
+        step = one.pending.step
+        if step % _MEMORY_EVERY == 1 or not self._memory:
             self._memory = memory_used(self.device)
         self.report.step(
             StepEvent(
-                step=self.step,
+                step=step,
                 loss=result.loss,
                 smoothed=self.smoothed.add(result.loss),
                 lr=result.lr,
                 grad_norm=result.grad_norm,
-                seconds=round(time.perf_counter() - began, 6),
+                seconds=round(seconds, 6),
                 memory=self._memory,
-                epoch=self.order.epoch,
+                epoch=one.epoch,
             )
         )
         if self.guard.add(result.loss):
             raise TrainingError(
-                f"the loss of step {self.step} and those before it ({result.loss:.3g}) are more than ten "
+                f"the loss of step {step} and those before it ({result.loss:.3g}) are more than ten "
                 "times what is usual in this run",
                 "loss_exploded",
             )
+
+    @property
+    def _something_is_due(self) -> bool:
+        """Whether anything but the next update comes next: then all before it must be known."""
+        process, step = self.config.process, self.step
+        every = [process.save.save_every, process.sample.sample_every]
+        if self.validator is not None:
+            every.append(self.validator.every)
+        inbox = self.stop.inbox
+        return (
+            self.is_done
+            or self._overdue
+            or any(number and step % number == 0 for number in every)
+            or (inbox is not None and bool(inbox.waiting))
+            or self.stop.requested()
+        )
 
     # -- validation and guards ---------------------------------------------------------------
 
@@ -281,6 +367,7 @@ class TrainingLoop:
         if state is None:
             raise self._lost(error, "there is no checkpoint from before to go back to") from error
         self._boundary = None
+        self._under_way.clear()
         self.load(state)
         self.rollback = Rollback(self.step, self.config.process.train.lr, str(error))
         self.train_step.schedule.scale = self.rollback.scale
@@ -362,7 +449,7 @@ class TrainingLoop:
         return {
             "step": self.step,
             "training_seed": self.facts.training_seed,
-            "optimizer_name": type(self.optimizer).__name__,
+            "optimizer_name": name_of(self.optimizer),
             "lora": self.lora.state(),
             "ema": self.ema.state() if self.ema is not None else None,
             "optimizer": self.optimizer.state_dict(),

@@ -16,6 +16,8 @@ from config.schema import NetworkConfig
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
 
+    from backend.trainer.flat import FlatParameters
+
 ADAPTER = "default"
 PREFIX = "transformer"
 
@@ -68,7 +70,10 @@ class Lora:
         layers: peft's layers by module name.
         rank: r.
         scale: Factor on the adapter's output.
+        flat: All parameters as one buffer, where they are kept so; None elsewhere.
     """
+
+    flat: FlatParameters | None = None
 
     def __init__(
         self, parameters: dict[str, nn.Parameter], layers: dict[str, Any], network: NetworkConfig

@@ -144,8 +144,19 @@ def build_optimizer(
         ) from error
 
 
+def adamw_settings(train: TrainConfig) -> dict[str, Any]:
+    """The arguments of ``torch.optim.AdamW`` that a config comes to."""
+    settings = {key: _tuples(value) for key, value in train.optimizer_params.items()}
+    return {"eps": ADAM_EPS, **settings, "lr": effective_lr(train)}
+
+
 def _is_adams_kin(kind: type[torch.optim.Optimizer]) -> bool:
     return kind.__name__.removesuffix("8bit") in ("AdamW", "Adam", "AdEMAMix", "Prodigy", "DAdaptAdam")
+
+
+def name_of(optimizer: torch.optim.Optimizer) -> str:
+    """The name of the optimizer's class: what a saved state must have been saved by."""
+    return str(getattr(optimizer, "same_as", type(optimizer)).__name__)
 
 
 def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
@@ -153,7 +164,8 @@ def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
 
     Prodigy keeps its estimate of the step size beside them, which a resume must not reset.
     """
-    names = inspect.signature(type(optimizer)).parameters.keys() - {"params"}
+    kind = getattr(optimizer, "same_as", type(optimizer))
+    names = inspect.signature(kind).parameters.keys() - {"params"}
     return [{k: v for k, v in group.items() if k in names} for group in optimizer.param_groups]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,15 +84,22 @@ class DataOrder:
         batch_size: Samples a batch.
         seed: The run's training seed.
         saved_every: Steps between saves, and between samples; 0 is never.
+        sizes: Samples a batch of the buckets for which that is another number.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], batch_size: int, seed: int, saved_every: Iterable[int] = ()
+        self,
+        samples: Sequence[Sample],
+        batch_size: int,
+        seed: int,
+        saved_every: Iterable[int] = (),
+        sizes: Mapping[Bucket, int] | None = None,
     ) -> None:
+        sizes = dict.fromkeys((sample.bucket for sample in samples), batch_size) | dict(sizes or {})
         learned = [sample for sample in samples if not sample.is_reg]
         kept = [sample for sample in samples if sample.is_reg]
-        self._learned = _Epochs(learned, batch_size, seed)
-        self._kept = _Epochs(kept, batch_size, derive_seed(seed, "regularisation")) if kept else None
+        self._learned = _Epochs(learned, sizes, seed)
+        self._kept = _Epochs(kept, sizes, derive_seed(seed, "regularisation")) if kept else None
         self._saved_every = [every for every in saved_every if every]
 
     @property
@@ -136,13 +143,14 @@ class _Epochs:
     """The batches of one set: each epoch shuffles the samples, then groups those of a kind.
 
     An epoch's order depends on the seed and the epoch's number alone, so a position is two numbers.
-    A kind whose samples do not fill its last batch repeats its first ones (as ai-toolkit does):
-    batches keep one size, and each picture is seen at least once an epoch.
+    Each picture is seen once an epoch. A kind whose samples do not fill its last batch spreads them over
+    batches of at most two sizes (5 by 4 is 3 and 2), so that few shapes occur and no picture counts for
+    much more than others; ai-toolkit repeats some instead.
     """
 
-    def __init__(self, samples: Sequence[Sample], batch_size: int, seed: int) -> None:
+    def __init__(self, samples: Sequence[Sample], sizes: Mapping[Bucket, int], seed: int) -> None:
         self._samples = tuple(samples)
-        self._batch_size = batch_size
+        self._sizes = sizes
         self._seed = seed
         self.epoch = 1
         self._position = 0
@@ -177,7 +185,7 @@ class _Epochs:
         by_kind: dict[tuple[Bucket, float, bool, bool], list[int]] = {}
         for index in torch.randperm(len(self._samples), generator=generator).tolist():
             by_kind.setdefault(self._samples[index].kind, []).append(index)
-        batches = [batch for kind in sorted(by_kind) for batch in _full(by_kind[kind], self._batch_size)]
+        batches = [batch for kind in sorted(by_kind) for batch in _even(by_kind[kind], self._sizes[kind[0]])]
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
     def state(self) -> dict[str, Any]:
@@ -191,19 +199,19 @@ class _Epochs:
         return same
 
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256(f"{self._batch_size} {self._seed}".encode())
+        digest = hashlib.sha256(str(self._seed).encode())
         for sample in self._samples:
             # Not all its texts: a run that is given more steps may use more of a caption's variants.
             digest.update(
-                f"|{sample.bucket} {sample.latent} {sample.texts[0]} {sample.dropped} {sample.dropout} "
-                f"{sample.mask} {sample.slack} {sample.network_weight} {sample.loss_multiplier} "
-                f"{sample.prior_reg}".encode()
+                f"|{sample.bucket} {self._sizes[sample.bucket]} {sample.latent} {sample.texts[0]} "
+                f"{sample.dropped} {sample.dropout} {sample.mask} {sample.slack} {sample.network_weight} "
+                f"{sample.loss_multiplier} {sample.prior_reg}".encode()
             )
         return digest.hexdigest()
 
 
-def _full(indices: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(indices), size):
-        batch = indices[start : start + size]
-        missing = size - len(batch)
-        yield batch + [indices[i % len(indices)] for i in range(missing)]
+def _even(indices: list[int], size: int) -> Iterator[list[int]]:
+    """``indices`` in as few batches of at most ``size`` as there can be, as even as they can be."""
+    count = -(-len(indices) // size)
+    for number in range(count):
+        yield indices[number * len(indices) // count : (number + 1) * len(indices) // count]

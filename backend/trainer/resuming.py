@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from backend.trainer.ema import Ema
 from backend.trainer.lora import Lora
 from backend.trainer.lora_rank import fit_rank
-from backend.trainer.optimizer import settings_of
+from backend.trainer.optimizer import name_of, settings_of
 from backend.trainer.report import Reporter
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def load_network(state: dict[str, Any], lora: Lora, ema: Ema | None, report: Rep
 
 def load_optimizer(state: dict[str, Any], optimizer: torch.optim.Optimizer, report: Reporter) -> None:
     """Take over what the optimizer has learned; its settings are the config's, not the saved ones."""
-    if state["optimizer_name"] != type(optimizer).__name__:
+    if state["optimizer_name"] != name_of(optimizer):
         report.warning("the optimizer changed since the last save: it starts afresh", "optimizer_changed")
         return
     settings = settings_of(optimizer)

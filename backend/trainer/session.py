@@ -9,23 +9,24 @@ from __future__ import annotations
 import functools
 import secrets
 import time
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from backend.events import Phase, Status
 from backend.files import read_json, write_json
 from backend.home import cache_dir
 from backend.runs.folder import RunFolder
-from backend.trainer.attention import set_attention
+from backend.trainer.assembly import assemble
 from backend.trainer.batches import BatchMaker
+from backend.trainer.budget import batch_sizes
 from backend.trainer.cache import RamBudget, TensorCache
 from backend.trainer.checkpoint import CheckpointStore
 from backend.trainer.control import StopControl
 from backend.trainer.dataset import Picture, read_datasets, with_variants
 from backend.trainer.devices import choose_device, describe_device, prepare_device
-from backend.trainer.ema import Ema
+from backend.trainer.distributed import Team, processes_wanted
 from backend.trainer.encode import Progress, cache_texts
 from backend.trainer.environment import samples_are_handed_on
 from backend.trainer.extension import keep_steps, with_steps
@@ -35,24 +36,26 @@ from backend.trainer.hub import find_model
 from backend.trainer.latents import cache_pictures
 from backend.trainer.loading import DTYPES, MAX_TEXT_TOKENS, BaseModel, free_memory
 from backend.trainer.loop import TrainingLoop
-from backend.trainer.lora import attach_lora, network_warnings
+from backend.trainer.lora import network_warnings
 from backend.trainer.lora_file import LoraFacts, count_tags
-from backend.trainer.memory import wants_checkpointing
 from backend.trainer.obeying import why_not
-from backend.trainer.optimizer import Schedule, build_optimizer, choose_optimizer, schedule_factor
+from backend.trainer.optimizer import choose_optimizer, schedule_factor
 from backend.trainer.order import DataOrder, Sample
 from backend.trainer.pretrained import load_pretrained
 from backend.trainer.prompts import SamplePlan, sample_plan
 from backend.trainer.proof import check_lora, keep_architecture
 from backend.trainer.publishing import publish
 from backend.trainer.report import Reporter
-from backend.trainer.rng import Randomness, derive_seed
 from backend.trainer.sampling import Sampler
-from backend.trainer.step import FlowModel, TrainStep
 from backend.trainer.timesteps import NoiseLevelSampler
 from backend.trainer.trackers import Trackers
 from backend.trainer.validation import BestLoss, Validator
 from config.schema import ProcessConfig, RunConfig, ValidationConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from backend.trainer.buckets import Bucket
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 _SEED_FILE = "seed.json"
@@ -83,6 +86,7 @@ class Session:
         self._stop = stop
         self._attempt = attempt
         self._store = CheckpointStore(folder, config.name, config.process.save.max_step_saves_to_keep)
+        self._team: Team | None = None
         self.loop: TrainingLoop | None = None
         self.done = 0
 
@@ -93,6 +97,12 @@ class Session:
             TrainingError: The run cannot go on.
             StopRequested: The run was asked to stop before training began.
         """
+        try:
+            return self._run()
+        finally:
+            self._dismiss()
+
+    def _run(self) -> Status:
         quiet_libraries()
         device = choose_device(self._process.device, self._report)
         prepare_device(device)
@@ -153,6 +163,7 @@ class Session:
         self._use(self.loop.config)
         self.done = self.loop.step
         self.loop = None
+        self._dismiss()
         free_memory(device)
         self.loop = self._prepare(device)
 
@@ -210,24 +221,31 @@ class Session:
         free_memory(device)
         stop.check()
 
+        shapes = [sample.bucket for sample in samples]
+        sizes = batch_sizes(shapes, train.batch_size, train.token_budget, MAX_TEXT_TOKENS)
+        text_tokens = len(texts[next(iter(keys.values()))]["t5"]) if keys else MAX_TEXT_TOKENS
+        team = self._gather(device, shapes, text_tokens, seed)
         report.phase(Phase.LOADING, detail="transformer")
         transformer = base.transformer(report.warning)
         keep_architecture(transformer, self._folder)
-        set_attention(transformer, train.attention_backend, report.warning)
-        shapes = (sample.bucket for sample in samples)
-        if wants_checkpointing(transformer, process, shapes, MAX_TEXT_TOKENS, report):
-            transformer.enable_gradient_checkpointing()
-        random = Randomness(seed, device)
-        init = torch.Generator().manual_seed(derive_seed(seed, "lora"))
-        lora = attach_lora(transformer, process.network, init)
+        made = assemble(
+            transformer,
+            process,
+            optimizer_kind,
+            seed=seed,
+            device=device,
+            report=report,
+            buckets=shapes,
+            text_tokens=text_tokens,
+        )
+        if team is not None:
+            team.join()
+            made.step.share_with(team)
+        lora, optimizer, ema, random, model = made.lora, made.optimizer, made.ema, made.random, made.model
         for sentence in network_warnings(process.network):
             report.warning(sentence, "network_setting")
         if process.network.pretrained_lora_path is not None and state is None:
             load_pretrained(Path(process.network.pretrained_lora_path), lora, report)
-        transformer.train()
-        optimizer = build_optimizer(optimizer_kind, lora.parameters.values(), train, device)
-        ema = Ema(lora.parameters, train.ema_config.ema_decay) if train.ema_config.use_ema else None
-        model = FlowModel(transformer, train.cfg_scale, bypass_guidance=train.bypass_guidance_embedding)
         validator: Validator | None = None
         if validation_samples:
             levels = train.validation_config or ValidationConfig()
@@ -240,16 +258,8 @@ class Session:
             lora=lora,
             ema=ema,
             optimizer=optimizer,
-            train_step=TrainStep(
-                model,
-                lora,
-                optimizer,
-                Schedule(optimizer, train),
-                ema,
-                random,
-                train,
-            ),
-            order=DataOrder(samples, train.batch_size, seed, self._saved_every()),
+            train_step=made.step,
+            order=DataOrder(samples, train.batch_size, seed, self._saved_every(), sizes),
             make_batch=BatchMaker(latents, texts, random, device, base.dtype),
             random=random,
             sampler=Sampler(
@@ -277,9 +287,22 @@ class Session:
             loop.load(state)
         report.line(
             f"training {len(lora.layers)} layers at rank {lora.rank} on {len(pictures)} pictures: "
-            f"{loop.order.batches_per_epoch} batches of {train.batch_size} an epoch, seed {seed}"
+            f"{loop.order.batches_per_epoch} batches of {_span(sizes.values())} an epoch, seed {seed}"
         )
         return loop
+
+    def _gather(self, device: torch.device, shapes: list[Bucket], text_tokens: int, seed: int) -> Team | None:
+        """Start the processes of the other GPUs, if the run has any; they load while this one does."""
+        size = processes_wanted(self._config, device)
+        if size > 1:
+            self._team = Team(size, self._folder.path, device, shapes, text_tokens, seed)
+            self._report.line(f"training on {size} GPUs: every update is the mean over {size} batches")
+        return self._team
+
+    def _dismiss(self) -> None:
+        if self._team is not None:
+            self._team.close()
+            self._team = None
 
     def _saved_every(self) -> tuple[int, ...]:
         """Steps between saves and between samples: such steps end with something to see."""
@@ -319,6 +342,12 @@ class Session:
             pictures=len(pictures),
             started=record.created if record is not None else time.time(),
         )
+
+
+def _span(sizes: Collection[int]) -> str:
+    """``2``, or ``1 to 3`` if batches differ."""
+    least, most = min(sizes), max(sizes)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def open_base_model(

@@ -12,8 +12,10 @@ from torch import nn
 
 from backend.trainer import flow
 from backend.trainer.batches import Batch
+from backend.trainer.devices import to_device
 from backend.trainer.ema import Ema
 from backend.trainer.errors import TrainingError
+from backend.trainer.flat_optimizer import FlatAdamW
 from backend.trainer.lora import Lora
 from backend.trainer.optimizer import Schedule
 from backend.trainer.rng import Randomness
@@ -23,6 +25,9 @@ from config.schema import TrainConfig
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
 
+    from backend.trainer.distributed import Team
+    from backend.trainer.fast_flux import FastFlux
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -31,6 +36,57 @@ class StepResult:
     loss: float
     grad_norm: float
     lr: float
+
+
+class Pending:
+    """An update that is under way; its numbers arrive when the device has computed them.
+
+    Args:
+        numbers: Loss and norm of the gradient: on the CPU, or on their way to it.
+        arrived: When they are there; None if they are.
+        lr: The learning rate.
+        step: Number of the update, from 1.
+    """
+
+    def __init__(self, numbers: torch.Tensor, arrived: torch.cuda.Event | None, lr: float, step: int) -> None:
+        self._numbers = numbers
+        self._arrived = arrived
+        self._lr = lr
+        self.step = step
+
+    @property
+    def arrived(self) -> bool:
+        """Whether :meth:`read` need not wait."""
+        event: Any = self._arrived
+        return event is None or bool(event.query())
+
+    @property
+    def event(self) -> torch.cuda.Event | None:
+        """When the device was done."""
+        return self._arrived
+
+    def read(self) -> StepResult:
+        """Wait for the numbers.
+
+        Raises:
+            TrainingError: One is not finite: this update and those after it were not made.
+        """
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        loss, norm = self._numbers.tolist()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            what = "loss" if not math.isfinite(loss) else "gradient"
+            raise TrainingError(f"the {what} of step {self.step} is not a finite number", "nan_loss")
+        return StepResult(loss, norm, self._lr)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for a batch: noise ``[b, c, h, w]``, levels ``[b]`` and maybe their weights ``[b]``."""
+
+    noise: torch.Tensor
+    sigmas: torch.Tensor
+    weights: torch.Tensor | None = None
 
 
 class FlowModel:
@@ -114,6 +170,7 @@ class TrainStep:
         ema: Follows its weights, if wanted.
         random: The run's generators.
         train: The settings.
+        fast: What took over the model's forward pass, if anything did.
 
     Attributes:
         schedule: Sets the learning rate.
@@ -132,8 +189,11 @@ class TrainStep:
         ema: Ema | None,
         random: Randomness,
         train: TrainConfig,
+        *,
+        fast: FastFlux | None = None,
     ) -> None:
         self._model = model
+        self._fast = fast
         self._lora = lora
         self._parameters = list(lora.parameters.values())
         self._optimizer = optimizer
@@ -143,6 +203,11 @@ class TrainStep:
         self._train = train
         self._levels = NoiseLevelSampler(train)
         self.updating = False
+        self._team: Team | None = None
+        self._ruined: torch.Tensor | None = None  # 1 on the device once a number was not finite
+        device = self._parameters[0].device
+        if device.type == "cuda" and isinstance(optimizer, FlatAdamW):
+            self._ruined = torch.zeros((), device=device)
 
     def __call__(self, done: int, batches: Sequence[Batch]) -> StepResult:
         """Perform the update after ``done`` updates, on the mean gradient over ``batches``.
@@ -153,43 +218,97 @@ class TrainStep:
         Raises:
             TrainingError: The loss or the gradient is not finite.
         """
+        return self.start(done, batches).read()
+
+    def start(self, done: int, batches: Sequence[Batch]) -> Pending:
+        """As a call, but without waiting for the device where it can decide by itself.
+
+        There (CUDA, AdamW over one buffer) an update that is not finite is not made, nor are those after
+        it, until :meth:`recover`; elsewhere the numbers are read here.
+
+        Raises:
+            TrainingError: The loss or the gradient is not finite.
+        """
         lr = self.schedule.apply(done)
         total = torch.zeros((), device=batches[0].latents.device)
-        for batch in batches:
-            with self._lora.strength(batch.network_weight):  # the backward pass may compute forward again
-                for part in self.losses(batch):
-                    loss = part / len(batches)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    total += loss.detach()
+        if self._team is not None:
+            total += self._team.update(self, self._lora, batches)
+        else:
+            for batch in batches:
+                total += self.backward(batch, self.draws(batch), 1.0 / len(batches))
         norm = self._clip()
-        loss_value, norm_value = torch.stack((total, norm.to(total.device))).tolist()  # the only wait
-        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
-            self._optimizer.zero_grad(set_to_none=True)
-            what = "loss" if not math.isfinite(loss_value) else "gradient"
-            raise TrainingError(f"the {what} of step {done + 1} is not a finite number", "nan_loss")
+        numbers = torch.stack((total, norm.to(total.device)))
+        if self._ruined is None:
+            pending = Pending(numbers.cpu(), None, lr, done + 1)  # the only wait
+            try:
+                pending.read()
+            except TrainingError:
+                self._optimizer.zero_grad(set_to_none=True)
+                raise
+        else:
+            self._ruined.copy_(torch.maximum(self._ruined, (~numbers.isfinite().all()).float()))
+            self._optimizer.found_inf = self._ruined  # type: ignore[attr-defined]  # the fused kernel's
+            kept = torch.empty(2, pin_memory=True).copy_(numbers, non_blocking=True)
+            event: Any = torch.cuda.Event
+            arrived = event(enable_timing=True)
+            arrived.record()
+            pending = Pending(kept, arrived, lr, done + 1)
         self.updating = True
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         if self._ema is not None:
-            self._ema.update()
+            self._ema.update(self._ruined)
+        if self._fast is not None:
+            self._fast.refresh()
         self.updating = False
-        return StepResult(loss_value, norm_value, lr)
+        return pending
 
-    def losses(self, batch: Batch) -> Iterator[torch.Tensor]:
-        """The parts of a batch's loss at fresh noise and noise levels: scalars with gradient.
+    def backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor:
+        """Add the gradient of ``share`` times a batch's loss to the adapter's; returns that loss."""
+        total = torch.zeros((), device=batch.latents.device)
+        with self._lora.strength(batch.network_weight):  # the backward pass may compute forward again
+            for part in self.losses(batch, draws):
+                loss = part * share
+                loss.backward()  # type: ignore[no-untyped-call]
+                if self._fast is not None:
+                    self._fast.collect()
+                total += loss.detach()
+        return total
 
-        Each can be sent backwards before the next is computed, so that one forward pass at a time has
-        to be kept.
-        """
+    def share_with(self, team: Team) -> None:
+        """Let other processes compute gradients as well."""
+        self._team = team
+
+    @property
+    def processes(self) -> int:
+        """How many processes compute gradients; each is to have a batch."""
+        return 1 if self._team is None else self._team.size
+
+    def recover(self) -> None:
+        """Make updates again after one that was not finite."""
+        if self._ruined is not None:
+            self._ruined.zero_()
+
+    def draws(self, batch: Batch) -> Draws:
+        """Fresh noise and noise levels for a batch."""
         latents = batch.latents.float()
         count, _, height, width = latents.shape
         noise = flow.draw_noise(latents, self._train.noise_offset, self._random.noise)
         levels = self._levels.draw(count, (height // 2) * (width // 2), self._random.sigma)
-        sigmas = levels.sigmas.to(latents.device)
-        weights = None if levels.weights is None else levels.weights.to(latents.device)
-        yield self.loss_at(batch, noise, sigmas, weights)
+        sigmas = to_device(levels.sigmas, latents.device)
+        weights = None if levels.weights is None else to_device(levels.weights, latents.device)
+        return Draws(noise, sigmas, weights)
+
+    def losses(self, batch: Batch, draws: Draws | None = None) -> Iterator[torch.Tensor]:
+        """The parts of a batch's loss, at fresh noise and noise levels or given ones: scalars with gradient.
+
+        Each can be sent backwards before the next is computed, so that one forward pass at a time has
+        to be kept.
+        """
+        draws = draws or self.draws(batch)
+        yield self.loss_at(batch, draws.noise, draws.sigmas, draws.weights)
         if batch.preserved_t5 is not None:
-            yield self.preservation_loss(batch, noise, sigmas)
+            yield self.preservation_loss(batch, draws.noise, draws.sigmas)
 
     def loss_at(
         self,
@@ -258,4 +377,10 @@ class TrainStep:
         limit = self._train.max_grad_norm or math.inf
         if self._train.optimizer == "adafactor":  # it clips each update itself, as in ai-toolkit
             limit = math.inf
+        flat = self._lora.flat
+        if flat is not None and flat.master.grad is not None:
+            norm: torch.Tensor = torch.linalg.vector_norm(flat.master.grad)
+            if limit < math.inf:
+                flat.master.grad.mul_((limit / (norm + 1e-6)).clamp(max=1.0))  # as clip_grad_norm_
+            return norm
         return nn.utils.clip_grad_norm_(self._parameters, limit)

@@ -11,7 +11,7 @@ _CAPTION = "captions are taken as they are"
 _RATE = "there is one learning rate"
 _NOISE = "this noise is not made here"
 _ONE_GPU = "a run uses one GPU"
-_COMPILE = "torch.compile is not used"
+_COMPILE = "blocks are compiled where that is possible (train.compile)"
 
 NO_EQUAL: Mapping[str, tuple[str, str]] = {
     "blocks_to_swap": ("model", _SWAP),

@@ -21,7 +21,7 @@ NO_EQUAL: Mapping[str, tuple[str, str]] = {
     "force_epsilon_prediction": ("train", _SNR),
     "additional_embeddings": ("network", _EMBEDDING),
     "multi_gpu": ("train", _ONE_GPU),
-    "compile": ("train", "torch.compile is not used"),
+    "compile": ("train", "blocks are compiled where that is possible (train.compile)"),
     "layer_offload_fraction": ("model", _OFFLOAD),
     "force_circular_padding": ("model", "pictures do not wrap around"),
     "validation": ("train", "held-out pictures are given by train.validation_split"),

@@ -67,8 +67,8 @@ NO_EQUAL: Mapping[str, tuple[str, str]] = {
     "checkpoints_rolling_total_limit": ("save", "a run that is stopped saves its state by itself"),
     "push_checkpoints_to_hub": ("save", "the finished LoRA is uploaded"),
     "webhook_config": ("logging", "there are no webhooks"),
-    "validation_torch_compile": ("sample", "torch.compile is not used"),
-    "dynamo_mode": ("train", "torch.compile is not used"),
+    "validation_torch_compile": ("sample", "blocks are compiled where that is possible (train.compile)"),
+    "dynamo_mode": ("train", "blocks are compiled where that is possible (train.compile)"),
     "text_encoder_lr": ("train", "text encoders are not trained"),
 }
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from config.schema.base import Section, lower, path
+from config.schema.base import Int, Section, lower, path, unit
 
 # Names of weight formats in ai-toolkit (quanto and torchao), and what they are here.
 _QTYPES = {
@@ -68,8 +68,20 @@ class ModelConfig(Section):
     qtype: Annotated[Literal["float8", "int8", "nf4"], BeforeValidator(_qtype)] = Field(
         "float8", description="The smaller format; ai-toolkit's qfloat8, qint8 and qint4 are understood."
     )
+    compute: Literal["bf16", "fp8", "auto"] = Field(
+        "bf16",
+        description="What the frozen layers compute in: the model's own format, float8, or whichever is "
+        "faster on the card.",
+    )
     quantize_kwargs: QuantizeKwargs = Field(
         default_factory=QuantizeKwargs, description="Which layers are quantised."
+    )
+    offload: Annotated[Int, Field(ge=0)] | Literal["auto"] = Field(
+        0,
+        description="How many of the transformer's 57 blocks wait in the computer's memory and are copied to "
+        "the GPU when their turn comes, for small cards; auto takes as few as fit. Switches "
+        "gradient_checkpointing on and compiling off.",
+        json_schema_extra=unit("blocks"),
     )
     low_vram: bool = Field(
         False, description="Load and quantise on the CPU, layer by layer, before anything goes to the GPU."

@@ -93,8 +93,21 @@ class TrainConfig(Section):
     """The optimisation."""
 
     batch_size: Int = Field(1, ge=1, description="Pictures in one forward pass; all of one bucket.")
+    token_budget: Annotated[Int, Field(ge=0)] | Literal["auto"] = Field(
+        0,
+        description="Fill batches of small pictures up to so many tokens (of 16 x 16 pixels, and 512 of the "
+        "text): 4608 is one picture of 1024 x 1024 or three of 512 x 512; auto takes the largest picture's. "
+        "An epoch then has fewer updates, each on more pictures, so fewer steps show the same; 0 is off.",
+        json_schema_extra=unit("tokens"),
+    )
     steps: Int = Field(
         1000, ge=1, description="Optimizer updates in the whole run.", json_schema_extra=unit("steps")
+    )
+    gpus: Annotated[Int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="GPUs of the machine that train together, each a batch of its own in every update, as if "
+        "gradient_accumulation were so many times larger; auto is all that modal.gpu gives (H100:2 is two) "
+        "and one on your own machine.",
     )
     gradient_accumulation: Int = Field(
         1,
@@ -109,7 +122,10 @@ class TrainConfig(Section):
     gradient_checkpointing: bool | Literal["auto"] = Field(
         True,
         description="Recompute activations in the backward pass: less memory, about a third more time; "
-        "auto does it only where memory is short.",
+        "auto does it for as few blocks as memory allows.",
+    )
+    compile: bool | Literal["auto"] = Field(
+        "auto", description="Compile the blocks before training: faster steps; auto does it on NVIDIA GPUs."
     )
     noise_scheduler: Annotated[Literal["flowmatch"], BeforeValidator(lower)] = Field(
         "flowmatch", description="Noise schedule; FLUX is a flow-matching model."

@@ -109,7 +109,7 @@ def test_all_problems_come_at_once_in_the_files_order(write: Write) -> None:
         (("lr: 1e-4", "lr: 1e-4\n        resolution: 1"), "train.resolution", "belongs in datasets[0]"),
         (("sample_every: 250", "sample_every: 250\n        steps: 9"), "sample.steps", "sample.sample_steps"),
         (("caption_ext: txt", "caption_extension: txt"), "datasets.0.caption_extension", "0.caption_ext?"),
-        (("is_flux: true", "is_flux: true\n        compile: true"), "model.compile", "not supported yet"),
+        (("is_flux: true", "is_flux: true\n        compile: true"), "model.compile", "is train.compile here"),
         (("meta:", "trigger_word: x\nmeta:"), "trigger_word", "belongs in config.process[0]"),
         (("      train:", "      learning_rate: 1\n      train:"), "learning_rate", "did you mean train.lr?"),
         (("save_every: 250", "save_every: 2000"), "save.save_every", "only the final file"),

@@ -5,6 +5,7 @@ from collections import Counter
 
 import torch
 
+from backend.trainer.budget import batch_sizes
 from backend.trainer.buckets import Bucket
 from backend.trainer.order import DataOrder, Sample
 from backend.trainer.rng import Randomness, derive_seed
@@ -24,21 +25,45 @@ def take(order: DataOrder, count: int) -> list[list[str]]:
     return [[draw.sample.latent for draw in order.next_batch()] for _ in range(count)]
 
 
-def test_each_epoch_shows_every_picture_in_full_batches_of_one_bucket() -> None:
+def test_each_epoch_shows_every_picture_once_in_even_batches_of_one_bucket() -> None:
     order = DataOrder(samples(5, 3), 2, seed=1)
     assert order.batches_per_epoch == 5
     for epoch in (1, 2, 3):
         batches = take(order, 5)
         assert order.epoch == epoch
-        assert all(len(batch) == 2 and len({name[0] for name in batch}) == 1 for batch in batches)
+        assert all(len({name[0] for name in batch}) == 1 for batch in batches)
+        assert sorted(map(len, batches)) == [1, 1, 2, 2, 2]
         counts = Counter(name for batch in batches for name in batch)
         assert len(counts) == 8
-        assert sorted(counts.values()) == [1] * 6 + [2] * 2  # one filler a bucket
+        assert set(counts.values()) == {1}
 
 
-def test_a_bucket_smaller_than_a_batch_repeats_itself() -> None:
-    order = DataOrder(samples(1, 0), 4, seed=1)
-    assert take(order, 2) == [["s0"] * 4] * 2
+def test_batches_that_cannot_be_full_are_even() -> None:
+    order = DataOrder(samples(9, 0), 4, seed=1)
+    assert sorted(map(len, take(order, 3))) == [3, 3, 3]
+    assert take(DataOrder(samples(1, 0), 4, seed=1), 2) == [["s0"]] * 2
+
+
+def test_each_bucket_may_have_a_batch_size_of_its_own() -> None:
+    order = DataOrder(samples(6, 2), 1, seed=1, sizes={SQUARE: 3})
+    assert sorted((len(batch), batch[0][0]) for batch in take(order, 4)) == [
+        (1, "w"),
+        (1, "w"),
+        (3, "s"),
+        (3, "s"),
+    ]
+    again = DataOrder(samples(6, 2), 1, seed=1)
+    assert not again.load(order.state())  # other batches: a new epoch
+
+
+def test_a_budget_of_tokens_makes_small_pictures_share_a_batch() -> None:
+    small, medium, large = Bucket(512, 512), Bucket(768, 768), Bucket(1024, 1024)
+    buckets = (small, medium, large)
+    assert batch_sizes(buckets, 1, "auto", 512) == {small: 3, medium: 1, large: 1}
+    assert batch_sizes(buckets, 1, 4608, 512) == {small: 3, medium: 1, large: 1}
+    assert batch_sizes(buckets, 2, "auto", 512) == {small: 6, medium: 3, large: 2}
+    assert batch_sizes(buckets, 1, 0, 512) == dict.fromkeys(buckets, 1)
+    assert batch_sizes(buckets, 2, 100, 512) == dict.fromkeys(buckets, 2)  # never less than batch_size
 
 
 def test_epochs_and_seeds_shuffle_differently() -> None:

@@ -51,7 +51,7 @@ class Rig:
 def fix_noise(rig: Rig) -> None:
     """Make the loss of a picture depend on the picture alone."""
 
-    def losses(batch: Batch) -> Iterator[torch.Tensor]:
+    def losses(batch: Batch, draws: object = None) -> Iterator[torch.Tensor]:
         noise = batch.latents.roll(1, dims=-1)
         sigmas = torch.sigmoid(batch.latents[:, 0, 0, 0])
         yield rig.step.loss_at(batch, noise, sigmas)

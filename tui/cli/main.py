@@ -189,6 +189,12 @@ def _command(options: argparse.Namespace) -> int:
             from tui.cli.login import login
 
             return login(options.account, verify=not options.no_verify)
+        case "bench":
+            from tui.cli.bench import bench
+
+            return bench(
+                options.sizes, options.compute, options.steps, small=options.small, as_json=options.json
+            )
         case "doctor":
             from tui.cli.doctor import doctor
 

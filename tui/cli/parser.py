@@ -103,6 +103,12 @@ The token is read from standard input or a hidden prompt, never from an argument
          the two tokens; it is parsed, never executed. Saved as a profile of Modal's own config file.
   hf     the token (hf_...). Saved in the Hub's own token file, or in .env if that holds HF_TOKEN already.
 """
+_BENCH = """\
+A FLUX.1 of random weights is made on the GPU and trained for some steps at each size; nothing is
+downloaded, and it takes some minutes. --json prints a list of objects:
+  {"gpu", "resolution", "batch", "compute", "checkpointing", "seconds_per_step", "peak_bytes", ...}
+or with "error" where a size failed. exit code 0: something was measured; 1: nothing was
+"""
 _DOCTOR_JSON = """\
 --json prints one object:
   {"ok", "checks": [{"id", "title", "status", "detail", "fix", "needed"}]}
@@ -264,6 +270,17 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--backend", default="local", choices=("local", "modal"), help="where (default: local)"
     )
+
+    bench = command("bench", "measure how fast this machine trains; estimates use what it finds", _BENCH)
+    bench.add_argument(
+        "--sizes", type=int, nargs="+", default=[512, 768, 1024], metavar="PIXELS", help="of square pictures"
+    )
+    bench.add_argument(
+        "--compute", nargs="+", choices=("bf16", "fp8", "auto"), default=["bf16"], help="(default: bf16)"
+    )
+    bench.add_argument("--steps", type=int, default=20, help="steps to time at each size (default 20)")
+    bench.add_argument("--small", action="store_true", help="a small model on the CPU, kept nowhere: a trial")
+    bench.add_argument("--json", action="store_true", help="one JSON document")
 
     explain = command("explain", "say what a key of a config means", _EXPLAIN_JSON)
     explain.add_argument(
