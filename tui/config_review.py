@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tui.services import RunRow
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+_LINT_LINES = 4  # kinds of problems that the sheet names; the datasets screen has them all
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,35 @@ def summarise(folder: str, base: Path, caption_ext: str = "txt") -> DatasetSumma
             captions += bool(caption.stat().st_size)
         except OSError:
             continue
-    return DatasetSummary(folder, len(pictures), captions, found=True, lint=_lint(root))
+    return DatasetSummary(folder, len(pictures), captions, found=True, lint=_lint(root, caption_ext))
 
 
-def _lint(folder: Path) -> tuple[str, ...]:
-    """What the dataset's own check says; the one seam to ``backend.datasets``, where that is installed."""
+def _lint(folder: Path, caption_ext: str) -> tuple[str, ...]:
+    """What the dataset's own check says, a line for each kind of problem, the worst first."""
+    from backend.datasets.errors import DatasetError
+    from backend.datasets.index import Index
+    from backend.datasets.lint import LintOptions, lint
+    from backend.datasets.scan import scan_all
+
+    extension = caption_ext if caption_ext.startswith(".") else f".{caption_ext}"
     try:
-        from backend.datasets import lint_summary  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
+        batch = scan_all(folder, caption_ext=extension, index=Index(folder, caption_ext=extension))
+    except (DatasetError, OSError):
         return ()
-    return tuple(lint_summary(folder))
+    problems = lint(
+        folder,
+        batch.items,
+        LintOptions(caption_ext=extension),
+        orphans=batch.orphans,
+        scanned=batch.problems,
+    )
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.rule, []).append(problem.message)
+    return tuple(
+        messages[0] if len(messages) == 1 else f"{messages[0]} (and {len(messages) - 1} more like it)"
+        for messages in list(kinds.values())[:_LINT_LINES]
+    )
 
 
 def free_name(name: str, taken: Sequence[str]) -> str:

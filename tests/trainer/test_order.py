@@ -5,8 +5,8 @@ from collections import Counter
 
 import torch
 
-from backend.trainer.budget import batch_sizes
 from backend.trainer.buckets import Bucket
+from backend.trainer.budget import batch_sizes
 from backend.trainer.order import DataOrder, Sample
 from backend.trainer.rng import Randomness, derive_seed
 from backend.trainer.texts import Texts

@@ -83,7 +83,8 @@ async def test_every_binding_of_the_main_screens_is_in_help(tmp_path: Path, monk
     wanted = {
         binding.id
         for chain in CHAINS
-        if len(chain) > 1 and chain[0] == CHAINS[0][0]  # what lies over the app is piloted elsewhere
+        if len(chain) > 1
+        and chain[0] == CHAINS[0][0]  # what lies over the app is piloted elsewhere
         and "dataset" not in chain[1]  # tests/tui/test_dataset_browser.py looks at those
         for owner in owners(chain)
         for binding in bindings_of(owner)

@@ -179,6 +179,10 @@ class ConfigsScreen(MainScreen):
         event.stop()
         self.edit(event.path)
 
+    def open_config(self, path: Path) -> None:
+        """Open a config in the editor; others ask for it by :class:`tui.messages.EditConfig`."""
+        self.edit(path)
+
     def edit(self, path: Path) -> None:
         """Open a config in the editor."""
         from tui.screens.config_editor import ConfigEditorScreen

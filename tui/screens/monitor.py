@@ -346,6 +346,8 @@ class MonitorScreen(RunKeys):
             self._shown = shown
             facts = self._facts(row, self._view, status, reason, now)
             header.show_facts(facts)
+            rate = self._place.facts.rate if self._place is not None else None
+            self.query_one(LossChart).set_rate(None if rate is None else rate / 3600)
             if facts.offers_gpus != self._offered:
                 self._offered = facts.offers_gpus
                 self.refresh_bindings()
