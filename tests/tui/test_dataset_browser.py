@@ -426,7 +426,7 @@ async def test_a_folder_that_is_deleted_while_open_loses_nothing(tmp_path: Path,
         await until(lambda: "not saved" in said(app))
         assert not folder.exists()  # noqa: ASYNC240
         assert screen.query_one(CaptionEditor).text.startswith("mine")
-        away.rename(folder)  # noqa: ASYNC240
+        away.rename(folder)
         await until(lambda: screen._feed is not None and not screen._feed.gone)
         await until(lambda: "animals · 5 pictures" in screen_text(app))
         await pilot.press("ctrl+s")

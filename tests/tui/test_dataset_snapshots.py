@@ -6,14 +6,17 @@ After a wanted change: ``pytest tests/tui/test_dataset_snapshots.py --snapshot-u
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from textual.pilot import Pilot
 
 from tests.tui.dataset_folders import browser, library_app, make_dataset, open_browser, open_library
 from tests.tui.fakes import make_app, screen_text, until
 from tui.widgets.caption_editor import CaptionEditor
 from tui.widgets.picture_grid import PictureGrid
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
 
 SIZES = [(80, 24), (120, 36)]
 EDGE = "▀"

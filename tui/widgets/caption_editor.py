@@ -27,7 +27,7 @@ _PLACEHOLDER = re.compile(r"\[(?:trigger|name)\]")
 _VISIBLE = {
     **{code: 0x2400 + code for code in range(0x20) if code != 0x09},
     0x7F: 0x2421,
-    **{code: 0x00B7 for code in (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))},
+    **dict.fromkeys((*range(128, 160), *range(8234, 8239), *range(8294, 8298)), 183),
 }
 _HISTORIES = 50  # pictures whose undo history is kept
 _LONG = 20_000  # characters of a caption's trained text that are looked at
