@@ -1,6 +1,7 @@
 """Typing in a config of 5,000 lines with diagnostics on, side by side with a plain TextArea.
 
-A key's time is from its arrival to the end of the repaint that shows it. Both run in the same process, in turns, on the same text and the same size of terminal::
+A key's time is from its arrival to the end of the repaint that shows it. Both run in the same process, in
+turns, on the same text and the same size of terminal::
 
     python -m benchmarks.editor_keys [--lines 5000] [--keys 120]
 """

@@ -122,7 +122,7 @@ async def test_the_external_editor_of_the_library(tmp_path: Path, monkeypatch: p
 
 
 async def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
-    for path in tmp_path.glob("*.yaml"):
+    for path in tmp_path.glob("*.yaml"):  # noqa: ASYNC240
         path.unlink()
     app = app_in(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
