@@ -122,7 +122,8 @@ async def test_the_external_editor_of_the_library(tmp_path: Path, monkeypatch: p
 
 
 async def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "fox.yaml").unlink(missing_ok=True)
+    for path in tmp_path.glob("*.yaml"):  # noqa: ASYNC240
+        path.unlink()
     app = app_in(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
