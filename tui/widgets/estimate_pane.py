@@ -37,13 +37,18 @@ def gpu_line(gpu: GpuEstimate) -> Content:
 def estimate_lines(estimate: Estimate, levers: Sequence[Lever], width: int) -> Content:
     """The whole panel's text."""
     lines: list[Any] = []
-    pictures = "?" if estimate.pictures is None else f"{estimate.pictures:,}"
-    lines.append(
-        Content.assemble(
-            ("Pictures ", "$text-muted"), pictures, ("   epochs ", "$text-muted"), f"{estimate.epochs:.1f}"
+    pictures, epochs, each = (
+        "?" if number is None else form.format(number)
+        for number, form in (
+            (estimate.pictures, "{:,}"),
+            (estimate.epochs, "{:.1f}"),
+            (estimate.steps_per_picture, "{:.0f}"),
         )
     )
-    lines.append(Content.assemble(("Steps per picture ", "$text-muted"), f"{estimate.steps_per_picture:.0f}"))
+    lines.append(
+        Content.assemble(("Pictures ", "$text-muted"), pictures, ("   epochs ", "$text-muted"), epochs)
+    )
+    lines.append(Content.assemble(("Steps per picture ", "$text-muted"), each))
     for share in estimate.samples:
         text = f"{share.resolution:>5} px  {share.steps:>6,.0f} steps  {share.share:>4.0%}"
         lines.append(Content.styled(clip(text, width), "$text-muted"))
