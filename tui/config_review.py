@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from backend.datasets.lint import LintOptions
     from config.comparing import Change
     from config.problems import Problem
+    from config.schema import DatasetConfig, RunConfig
     from config.sweeps import Sweep
     from tui.services import RunRow
 
@@ -69,8 +71,17 @@ class Review:
         return sum(problem.severity == "error" for problem in self.problems)
 
 
-def summarise(folder: str, base: Path, caption_ext: str = "txt") -> DatasetSummary:
-    """Count a folder's pictures and captions; relative folders are looked for beside the config."""
+def summarise(
+    folder: str, base: Path, caption_ext: str = "txt", options: LintOptions | None = None
+) -> DatasetSummary:
+    """Count a folder's pictures and captions; relative folders are looked for beside the config.
+
+    Args:
+        folder: As the config names it.
+        base: The config's folder.
+        caption_ext: Extension of caption files.
+        options: What it will be trained with; None leaves the dataset's own check out.
+    """
     root = Path(folder).expanduser()
     root = root if root.is_absolute() else base / root
     try:
@@ -85,28 +96,35 @@ def summarise(folder: str, base: Path, caption_ext: str = "txt") -> DatasetSumma
             captions += bool(caption.stat().st_size)
         except OSError:
             continue
-    return DatasetSummary(folder, len(pictures), captions, found=True, lint=_lint(root, caption_ext))
+    return DatasetSummary(
+        folder, len(pictures), captions, found=True, lint=_lint(root, options) if options else ()
+    )
 
 
-def _lint(folder: Path, caption_ext: str) -> tuple[str, ...]:
+def _lint_options(config: RunConfig, dataset: DatasetConfig) -> LintOptions:
+    from backend.datasets.lint import LintOptions
+
+    return LintOptions(
+        resolutions=tuple(dataset.resolution),
+        trigger=dataset.trigger_word or config.process.trigger_word,
+        caption_ext=f".{dataset.caption_ext.lstrip('.')}",
+        default_caption=dataset.default_caption,
+    )
+
+
+def _lint(folder: Path, options: LintOptions) -> tuple[str, ...]:
     """What the dataset's own check says, a line for each kind of problem, the worst first."""
     from backend.datasets.errors import DatasetError
     from backend.datasets.index import Index
-    from backend.datasets.lint import LintOptions, lint
+    from backend.datasets.lint import lint
     from backend.datasets.scan import scan_all
 
-    extension = caption_ext if caption_ext.startswith(".") else f".{caption_ext}"
+    extension = options.caption_ext
     try:
         batch = scan_all(folder, caption_ext=extension, index=Index(folder, caption_ext=extension))
     except (DatasetError, OSError):
         return ()
-    problems = lint(
-        folder,
-        batch.items,
-        LintOptions(caption_ext=extension),
-        orphans=batch.orphans,
-        scanned=batch.problems,
-    )
+    problems = lint(folder, batch.items, options, orphans=batch.orphans, scanned=batch.problems)
     kinds: dict[str, list[str]] = {}
     for problem in problems:
         kinds.setdefault(problem.rule, []).append(problem.message)
@@ -160,8 +178,9 @@ def review(path: Path, runs: Sequence[RunRow]) -> Review:
         loaded = check_text(path.absolute(), checked, files=False)[0]
     if loaded is not None:
         name = loaded.config.name
+        base = path.absolute().parent
         datasets = tuple(
-            summarise(str(item.folder_path), path.absolute().parent, item.caption_ext)
+            summarise(str(item.folder_path), base, item.caption_ext, _lint_options(loaded.config, item))
             for item in loaded.config.process.datasets
         )
         estimate, dollars, seconds = _estimate(loaded.config)
