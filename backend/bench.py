@@ -55,6 +55,7 @@ class Variant:
         batch: Pictures a step.
         text_tokens: Length of a text.
         steps: Steps that are timed at each size.
+        graphs: Whether passes are replayed as CUDA graphs (engine ``fast``).
         profile: File whose name the tables of kernels take; empty for none.
         threads: torch's threads on a CPU; 0 leaves them.
     """
@@ -71,6 +72,7 @@ class Variant:
     batch: int = 1
     text_tokens: int = 512
     steps: int = 20
+    graphs: bool = True
     profile: str = ""
     threads: int = 0
 
@@ -95,11 +97,12 @@ def variants(
     checkpointing: Sequence[str],
     compiled: Sequence[bool],
     attention: Sequence[str],
+    graphs: Sequence[bool] = (True,),
 ) -> list[Variant]:
     """All combinations, in an order that has the most important first."""
     return [
-        replace(base, compute=c, checkpointing=k, compiled=x, attention=a)
-        for a, x, k, c in product(attention, compiled, checkpointing, compute)
+        replace(base, compute=c, checkpointing=k, compiled=x, attention=a, graphs=g)
+        for a, x, k, g, c in product(attention, compiled, checkpointing, graphs, compute)
     ]
 
 

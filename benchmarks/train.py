@@ -34,6 +34,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--compute", default="bf16,fp8", help="bf16, fp8, auto")
     parser.add_argument("--checkpointing", default="off", help="off, auto, on")
     parser.add_argument("--compile", default="on", help="on, off")
+    parser.add_argument("--graphs", default="on", help="on, off: CUDA graphs of the fast engine")
     parser.add_argument("--attention", default="auto", help="backends, such as auto,native,_flash_3")
     parser.add_argument("--engine", default="fast", help="fast, modules")
     parser.add_argument("--steps", type=int, default=20, help="timed steps a size (default 20)")
@@ -98,7 +99,7 @@ def name_of(result: dict[str, Any]) -> str:
     compiled = "compiled" if result.get("compiled") else "eager"
     return (
         f"{result.get('engine')} {result.get('compute')} {compiled} ckpt={result.get('checkpointing')} "
-        f"{result.get('attention')}"
+        f"{result.get('attention')}{' graphs' if result.get('graphs') else ''}"
     )
 
 
@@ -153,6 +154,7 @@ def measure_gpu(options: argparse.Namespace) -> int:
         checkpointing=words(options.checkpointing),
         compiled=[word == "on" for word in words(options.compile)],
         attention=words(options.attention),
+        graphs=[word == "on" for word in words(options.graphs)],
     )
     if options.plain:
         from dataclasses import replace

@@ -155,6 +155,7 @@ class FastFlux:
         self._parameters = [self.flat.master, *lora.parameters.values()]
         self._stamp = -1
         self._empty = True
+        self._addend: torch.Tensor | None = None
         self._watched = [self._modules[name] for name in lora.layers]
         self._strengths: dict[float, torch.Tensor] = {}
         self._rotations: dict[tuple[int, int], tuple[Any, ...]] = {}
@@ -251,6 +252,25 @@ class FastFlux:
         base: nn.Linear = module.get_base_layer() if hasattr(module, "get_base_layer") else module
         return base
 
+    @property
+    def empty(self) -> bool:
+        """Whether no gradient was collected since the last update."""
+        return self._empty
+
+    def begin(self, first: bool) -> None:
+        """Take the weights anew at the next forward pass; whether its gradients are the update's first."""
+        self._stamp = -1
+        self._empty = first
+
+    def drop(self) -> None:
+        """Forget gradients that were not collected."""
+        for leaf in self._leaves:
+            leaf.grad = None
+
+    def cached(self) -> list[Any]:
+        """Tensors that forward passes keep for later ones: what a recorded pass goes on reading."""
+        return [*self._rotations.values(), *self._strengths.values()]
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Compute with the adapter's present weights from now on."""
@@ -278,10 +298,25 @@ class FastFlux:
         if pairs and self._empty:
             torch._foreach_copy_([place for place, _ in pairs], [grad for _, grad in pairs])
         elif pairs:
-            torch._foreach_add_([place for place, _ in pairs], [grad.float() for _, grad in pairs])
+            self._add(pairs)
         self._empty = False
         for leaf in self._leaves:
             leaf.grad = None
+
+    def _add(self, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Add gradients to their places by way of a buffer laid out like them: few kernels."""
+        total = self.flat.master.grad
+        if total is None:
+            raise ValueError("the gradient's buffer was let go")
+        if self._addend is None:
+            self._addend = torch.zeros_like(total)
+        offsets = [place.storage_offset() - total.storage_offset() for place, _ in pairs]
+        places = [
+            self._addend[at : at + grad.numel()].view(grad.shape)
+            for at, (_, grad) in zip(offsets, pairs, strict=True)
+        ]
+        torch._foreach_copy_(places, [grad for _, grad in pairs])
+        total.add_(self._addend)
 
     # -- forward pass ------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from backend.trainer.batches import Batch
 from backend.trainer.devices import prepare_device
 from backend.trainer.fast_flux import FastFlux
 from backend.trainer.flat_optimizer import FlatAdamW
+from backend.trainer.graphs import CudaRecorder, GraphedUpdate
 from backend.trainer.lora import Lora, attach_lora
 from backend.trainer.optimizer import ADAM_EPS, Schedule
 from backend.trainer.rng import Randomness
@@ -73,6 +74,7 @@ class FullSize:
         config: Another shape than FLUX.1's.
         dtype: Of the frozen model.
         options: More arguments of ``torch.compile``.
+        graphs: Whether forward and backward passes are replayed as CUDA graphs.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class FullSize:
         config: dict[str, Any] | None = None,
         dtype: torch.dtype = torch.bfloat16,
         options: dict[str, Any] | None = None,
+        graphs: bool = True,
     ) -> None:
         self.device, self.dtype = device, dtype
         prepare_device(device)
@@ -134,6 +137,11 @@ class FullSize:
             train,
             fast=self.fast,
         )
+        self.graphs: GraphedUpdate | None = None
+        if graphs and self.fast is not None and device.type == "cuda":
+            said = functools.partial(print, "no CUDA graphs:")
+            self.graphs = GraphedUpdate(self.fast, self.lora, self.step.loss_at, CudaRecorder(device), said)
+            self.step.replay(self.graphs)
 
     def batch(self, pixels: int, count: int = 1, *, height: int | None = None, seed: int = 0) -> Batch:
         """Random cached latents and texts of pictures ``pixels`` wide, on the device."""
