@@ -106,7 +106,7 @@ class _Key:
     @property
     def size(self) -> int:
         """What orders them by memory."""
-        return dict((name, shape.numel()) for name, shape, _ in self.shapes)["latents"]
+        return {name: shape.numel() for name, shape, _ in self.shapes}["latents"]
 
 
 @dataclass
@@ -228,7 +228,7 @@ class GraphedUpdate:
                 self._recorder.warm(work)
             replay = self._recorder.record(work)
             if self._recorder.short():
-                raise _Short("they would leave too little memory for samples")
+                raise _ShortError("they would leave too little memory for samples")
         except Exception as error:  # drivers, kernels and compilers fail in many ways
             fast.drop()
             why = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -243,7 +243,7 @@ class GraphedUpdate:
         return one
 
 
-class _Short(Exception):
+class _ShortError(Exception):
     """Memory is short."""
 
 
