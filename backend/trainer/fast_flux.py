@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 STATIC_SHAPES = 4  # distinct shapes that get a graph of their own; more share one of any length
 _KEPT_ROTATIONS = 32
+IN_K: dict[str, Callable[[int, int], bool]] = {
+    "on": lambda outputs, inputs: True,
+    "off": lambda outputs, inputs: False,
+    "auto": lambda outputs, inputs: outputs > inputs,
+}
+"""By name, which layers have the LoRA in the inner dimension of their product."""
 
 # A product's name, and its layers in a block.
 _DOUBLE = {
@@ -90,6 +96,8 @@ class FastFlux:
         checkpointed: How many blocks are computed again in the backward pass instead of being kept.
         compute: ``bf16`` (the model's own format) or ``fp8``.
         static_shapes: How many shapes of batches get compiled blocks of their own.
+        lora_in_k: Which layers have their LoRA in the inner dimension of their product: those of which it
+            is true of outputs and inputs; the others have products of its own.
 
     Attributes:
         flat: The adapter's weights in one buffer.
@@ -105,12 +113,14 @@ class FastFlux:
         checkpointed: int = 0,
         compute: str = "bf16",
         static_shapes: int = STATIC_SHAPES,
+        lora_in_k: Callable[[int, int], bool] = IN_K["on"],
     ) -> None:
         self._model = transformer
         self._lora = lora
         self._plain = transformer.forward
         self.checkpointed = checkpointed
         self._compute = compute
+        self._in_k = lora_in_k
         self._device = transformer.device
         self._dtype = transformer.dtype
         blocks = [
@@ -211,8 +221,9 @@ class FastFlux:
             (first, end) for name, first, end in zip(full, ends, ends[1:], strict=False) if name in adapted
         )
         ranks = rank * len(adapted)
+        beside = fp8 or (bool(adapted) and not self._in_k(ends[-1], width))
         dtype, device = self._dtype, self._device
-        weight = torch.zeros(ends[-1], width + ranks, dtype=dtype, device=device)
+        weight = torch.zeros(ends[-1], width + (0 if beside else ranks), dtype=dtype, device=device)
         bias = None
         if bases[0].bias is not None:
             bias = torch.cat([base.bias.detach() for base in bases])
@@ -225,7 +236,7 @@ class FastFlux:
                     base.bias.data = bias[first:end]
         leaves: list[tuple[torch.Tensor, torch.Tensor]] = []
         columns, sources = [], []
-        product = Product(weight[:, :width] if fp8 else weight, bias)
+        product = Product(weight, bias)
         if fp8:
             product = quantised(product)
             for base in bases:
@@ -235,7 +246,7 @@ class FastFlux:
             outputs = sum(end - first for first, end in rows)
             two = self.flat.leaf([f"{n}.lora_B.weight" for n in adapted], (outputs, rank))
             leaves = [one, two]
-            diagonal = torch.zeros(ends[-1], ranks, dtype=dtype, device=device) if fp8 else None
+            diagonal = torch.zeros(ends[-1], ranks, dtype=dtype, device=device) if beside else None
             place = weight[:, width:] if diagonal is None else diagonal
             product = product._replace(a=one[0], b=two[0], diagonal=diagonal)
             at = 0

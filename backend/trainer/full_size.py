@@ -11,7 +11,7 @@ import torch
 from backend.trainer.attention_kernels import KERNELS, best_kernel
 from backend.trainer.batches import Batch
 from backend.trainer.devices import prepare_device
-from backend.trainer.fast_flux import FastFlux
+from backend.trainer.fast_flux import IN_K, FastFlux
 from backend.trainer.flat_optimizer import FlatAdamW
 from backend.trainer.graphs import CudaRecorder, GraphedUpdate
 from backend.trainer.lora import Lora, attach_lora
@@ -74,6 +74,7 @@ class FullSize:
         config: Another shape than FLUX.1's.
         dtype: Of the frozen model.
         options: More arguments of ``torch.compile``.
+        lora_in_k: A name in ``fast_flux.IN_K``.
         graphs: Whether forward and backward passes are replayed as CUDA graphs.
     """
 
@@ -90,6 +91,7 @@ class FullSize:
         config: dict[str, Any] | None = None,
         dtype: torch.dtype = torch.bfloat16,
         options: dict[str, Any] | None = None,
+        lora_in_k: str = "on",
         graphs: bool = True,
     ) -> None:
         self.device, self.dtype = device, dtype
@@ -117,6 +119,7 @@ class FullSize:
                 compiler=compiler,
                 checkpointed=self.checkpointed,
                 compute=compute,
+                lora_in_k=IN_K[lora_in_k],
             )
             optimizer: torch.optim.Optimizer = FlatAdamW(self.lora, lr=1e-4, eps=ADAM_EPS)
         else:

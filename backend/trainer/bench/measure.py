@@ -66,6 +66,8 @@ def measure(
             "attention": options["attention"],
             "rank": options["rank"],
             "graphs": options.get("graphs", False),
+            "lora_in_k": options.get("lora_in_k"),
+            "inductor": options.get("inductor"),
             "text_tokens": options["text_tokens"],
             "peaks": ceiling,
             "build_seconds": round(built, 2),
@@ -98,6 +100,7 @@ def _variant_name(options: dict[str, Any]) -> str:
         f"ckpt_{options['checkpointing']}",
         options["attention"],
         *([] if options.get("graphs") else ["nographs"]),
+        f"in_k_{options.get('lora_in_k')}",
     ]
     return "-".join(map(str, parts))
 

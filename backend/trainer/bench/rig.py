@@ -127,6 +127,8 @@ class FastRig:
         batch: Pictures a step.
         text_tokens: Length of a text.
         graphs: Replay passes as CUDA graphs.
+        lora_in_k: Where the LoRA's products are.
+        inductor: Options of torch.compile's inductor.
     """
 
     def __init__(
@@ -142,6 +144,8 @@ class FastRig:
         batch: int = 1,
         text_tokens: int = TEXT_TOKENS,
         graphs: bool = True,
+        lora_in_k: str = "on",
+        inductor: dict[str, Any] | None = None,
     ) -> None:
         from backend.trainer import full_size
 
@@ -155,6 +159,8 @@ class FastRig:
             config=config,
             dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
             graphs=graphs,
+            lora_in_k=lora_in_k,
+            options={"options": inductor} if inductor else None,
         )
         self._count, self._text = batch, text_tokens
         self._batches: dict[tuple[int, int], Batch] = {}
@@ -201,4 +207,6 @@ def build_rig(options: dict[str, Any], config: dict[str, Any], device: torch.dev
         batch=options["batch"],
         text_tokens=options["text_tokens"],
         graphs=options.get("graphs", True),
+        lora_in_k=options.get("lora_in_k", "on"),
+        inductor=options.get("inductor"),
     )
