@@ -10,12 +10,14 @@ import torch
 
 from backend.trainer.attention_kernels import KERNELS, best_kernel
 from backend.trainer.batches import Batch
+from backend.trainer.compiling import WarmShape, WarmUp
 from backend.trainer.devices import prepare_device
 from backend.trainer.fast_flux import IN_K, FastFlux
 from backend.trainer.flat_optimizer import FlatAdamW
 from backend.trainer.graphs import CudaRecorder, GraphedUpdate
 from backend.trainer.lora import Lora, attach_lora
 from backend.trainer.optimizer import ADAM_EPS, Schedule
+from backend.trainer.report import Reporter
 from backend.trainer.rng import Randomness
 from backend.trainer.step import FlowModel, TrainStep
 from config.schema import NetworkConfig, TrainConfig
@@ -70,7 +72,9 @@ class FullSize:
         compile: Whether blocks are compiled.
         compute: ``bf16`` or ``fp8``.
         attention: A name in ``attention_kernels.KERNELS``.
-        checkpointed: Blocks that are computed again in the backward pass; of diffusers' forward all or none.
+        checkpointed: Blocks that are computed again in the backward pass, of diffusers' forward all or none;
+            ``auto``: as few as memory allows at ``largest``.
+        largest: Latent cells and count of the largest batch to come: height, width, pictures.
         config: Another shape than FLUX.1's.
         dtype: Of the frozen model.
         options: More arguments of ``torch.compile``.
@@ -93,12 +97,14 @@ class FullSize:
         options: dict[str, Any] | None = None,
         lora_in_k: str = "on",
         graphs: bool = True,
+        largest: tuple[int, int, int] = (128, 128, 1),
     ) -> None:
         self.device, self.dtype = device, dtype
         prepare_device(device)
         if attention == "auto":
             attention = best_kernel(device, dtype)
-        if checkpointed == "auto":
+        measured = checkpointed == "auto"
+        if measured:
             checkpointed = 0
         self.attention, self.compute, self.checkpointed = attention, compute, int(checkpointed)
         self.transformer = random_flux(device, dtype, config)
@@ -130,8 +136,14 @@ class FullSize:
             parameters = list(self.lora.parameters.values())
             optimizer = torch.optim.AdamW(parameters, lr=1e-4, eps=ADAM_EPS, fused=device.type == "cuda")
         self.optimizer = optimizer
+        model = FlowModel(self.transformer, 1.0)
+        if measured and self.fast is not None and device.type == "cuda":
+            shown = self.transformer.config
+            warm = WarmUp(self.fast, model, shown, TEXT_TOKENS, device, dtype, Reporter(None))
+            warm.run([WarmShape(*largest)], measure=True)
+            self.checkpointed = self.fast.checkpointed
         self.step = TrainStep(
-            FlowModel(self.transformer, 1.0),
+            model,
             self.lora,
             optimizer,
             Schedule(optimizer, train),

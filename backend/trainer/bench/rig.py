@@ -129,6 +129,7 @@ class FastRig:
         graphs: Replay passes as CUDA graphs.
         lora_in_k: Where the LoRA's products are.
         inductor: Options of torch.compile's inductor.
+        largest: Width and height of the largest pictures to come, in pixels.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class FastRig:
         graphs: bool = True,
         lora_in_k: str = "on",
         inductor: dict[str, Any] | None = None,
+        largest: tuple[int, int] = (1024, 1024),
     ) -> None:
         from backend.trainer import full_size
 
@@ -161,6 +163,7 @@ class FastRig:
             graphs=graphs,
             lora_in_k=lora_in_k,
             options={"options": inductor} if inductor else None,
+            largest=(largest[1] // 8, largest[0] // 8, batch),
         )
         self._count, self._text = batch, text_tokens
         self._batches: dict[tuple[int, int], Batch] = {}
@@ -209,4 +212,5 @@ def build_rig(options: dict[str, Any], config: dict[str, Any], device: torch.dev
         graphs=options.get("graphs", True),
         lora_in_k=options.get("lora_in_k", "on"),
         inductor=options.get("inductor"),
+        largest=tuple(max(options["sizes"], key=lambda size: size[0] * size[1])),
     )
