@@ -7,8 +7,10 @@ that a run gives the same numbers with graphs and without.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -204,11 +206,11 @@ class GraphedUpdate:
         inputs = {name: value.clone() for name, value in given.items()}
         fixed = replace(
             batch,
-            **{
-                name: inputs[name]
-                for name in ("latents", "t5", "clip", "mask", "loss_weight")
-                if name in inputs
-            },
+            latents=inputs["latents"],
+            t5=inputs["t5"],
+            clip=inputs["clip"],
+            mask=inputs.get("mask"),
+            loss_weight=inputs.get("loss_weight"),
         )
         loss = torch.zeros((), device=batch.latents.device)
 
@@ -231,8 +233,8 @@ class GraphedUpdate:
                 raise _ShortError("they would leave too little memory for samples")
         except Exception as error:  # drivers, kernels and compilers fail in many ways
             fast.drop()
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self.stop(why)
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self.stop(f"{said} ({_place(error)})" if not isinstance(error, _ShortError) else said)
             return None
         finally:
             if before is not None and gradient is not None:
@@ -245,6 +247,12 @@ class GraphedUpdate:
 
 class _ShortError(Exception):
     """Memory is short."""
+
+
+def _place(error: BaseException) -> str:
+    """Where an error arose, as file:line: what a report of it needs and its sentence rarely says."""
+    traces = traceback.extract_tb(error.__traceback__)
+    return f"{Path(traces[-1].filename).name}:{traces[-1].lineno}" if traces else "?"
 
 
 def _tensors(batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:

@@ -212,5 +212,5 @@ def build_rig(options: dict[str, Any], config: dict[str, Any], device: torch.dev
         graphs=options.get("graphs", True),
         lora_in_k=options.get("lora_in_k", "on"),
         inductor=options.get("inductor"),
-        largest=tuple(max(options["sizes"], key=lambda size: size[0] * size[1])),
+        largest=max(((int(w), int(h)) for w, h in options["sizes"]), key=lambda size: size[0] * size[1]),
     )
