@@ -233,8 +233,9 @@ class GraphedUpdate:
                 raise _ShortError("they would leave too little memory for samples")
         except Exception as error:  # drivers, kernels and compilers fail in many ways
             fast.drop()
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self.stop(f"{said} ({_place(error)})" if not isinstance(error, _ShortError) else said)
+            cause = _first(error)
+            said = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+            self.stop(said if isinstance(cause, _ShortError) else f"{said} ({_place(cause)})")
             return None
         finally:
             if before is not None and gradient is not None:
@@ -247,6 +248,13 @@ class GraphedUpdate:
 
 class _ShortError(Exception):
     """Memory is short."""
+
+
+def _first(error: BaseException) -> BaseException:
+    """What an error began with: a recording that is broken off fails once more when it is ended."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _place(error: BaseException) -> str:
