@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,9 @@ class Variant:
         batch: Pictures a step.
         text_tokens: Length of a text.
         steps: Steps that are timed at each size.
+        graphs: Whether passes are replayed as CUDA graphs (engine ``fast``).
+        lora_in_k: Where the LoRA's products are (``on``, ``off``, ``auto``; engine ``fast``).
+        inductor: Options of torch.compile's inductor.
         profile: File whose name the tables of kernels take; empty for none.
         threads: torch's threads on a CPU; 0 leaves them.
     """
@@ -71,6 +74,9 @@ class Variant:
     batch: int = 1
     text_tokens: int = 512
     steps: int = 20
+    graphs: bool = True
+    lora_in_k: str = "on"
+    inductor: Mapping[str, Any] = field(default_factory=dict)
     profile: str = ""
     threads: int = 0
 
@@ -95,11 +101,13 @@ def variants(
     checkpointing: Sequence[str],
     compiled: Sequence[bool],
     attention: Sequence[str],
+    graphs: Sequence[bool] = (True,),
+    lora_in_k: Sequence[str] = ("on",),
 ) -> list[Variant]:
     """All combinations, in an order that has the most important first."""
     return [
-        replace(base, compute=c, checkpointing=k, compiled=x, attention=a)
-        for a, x, k, c in product(attention, compiled, checkpointing, compute)
+        replace(base, compute=c, checkpointing=k, compiled=x, attention=a, graphs=g, lora_in_k=i)
+        for a, x, k, g, c, i in product(attention, compiled, checkpointing, graphs, compute, lora_in_k)
     ]
 
 

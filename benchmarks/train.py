@@ -34,6 +34,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--compute", default="bf16,fp8", help="bf16, fp8, auto")
     parser.add_argument("--checkpointing", default="off", help="off, auto, on")
     parser.add_argument("--compile", default="on", help="on, off")
+    parser.add_argument("--graphs", default="on", help="on, off: CUDA graphs of the fast engine")
+    parser.add_argument("--lora-in-k", default="on", help="on, off, auto: where the LoRA's products are")
+    parser.add_argument("--inductor", default="", help="options of torch.compile, such as max_autotune=1")
     parser.add_argument("--attention", default="auto", help="backends, such as auto,native,_flash_3")
     parser.add_argument("--engine", default="fast", help="fast, modules")
     parser.add_argument("--steps", type=int, default=20, help="timed steps a size (default 20)")
@@ -88,7 +91,7 @@ class Results:
 
 
 HEADING = (
-    f"{'variant':<44}{'px':>6}{'s/step':>9}{'p10':>8}{'p90':>8}{'host':>8}{'tok/s':>9}"
+    f"{'variant':<56}{'px':>6}{'s/step':>9}{'p10':>8}{'p90':>8}{'host':>8}{'tok/s':>9}"
     f"{'TFLOP/s':>9}{'MFU':>7}{'GiB':>7}{'first':>8}{'warm':>8}"
 )
 
@@ -98,13 +101,14 @@ def name_of(result: dict[str, Any]) -> str:
     compiled = "compiled" if result.get("compiled") else "eager"
     return (
         f"{result.get('engine')} {result.get('compute')} {compiled} ckpt={result.get('checkpointing')} "
-        f"{result.get('attention')}"
+        f"{result.get('attention')}{' graphs' if result.get('graphs') else ''}"
+        f"{' in_k=' + result['lora_in_k'] if result.get('lora_in_k') not in (None, 'on') else ''}"
     )
 
 
 def line_of(result: dict[str, Any]) -> str:
     """A row of the table."""
-    begin = f"{name_of(result)[:43]:<44}{result.get('resolution') or '':>6}"
+    begin = f"{name_of(result)[:55]:<56}{result.get('resolution') or '':>6}"
     if result.get("error"):
         return f"{begin}  FAILED: {result['error']}"
     host = result.get("host_seconds")
@@ -146,6 +150,7 @@ def measure_gpu(options: argparse.Namespace) -> int:
         batch=options.batch,
         steps=options.steps,
         profile=options.profile,
+        inductor={key: bool(int(on)) for key, _, on in (w.partition("=") for w in words(options.inductor))},
     )
     todo = variants(
         base,
@@ -153,6 +158,8 @@ def measure_gpu(options: argparse.Namespace) -> int:
         checkpointing=words(options.checkpointing),
         compiled=[word == "on" for word in words(options.compile)],
         attention=words(options.attention),
+        graphs=[word == "on" for word in words(options.graphs)],
+        lora_in_k=words(options.lora_in_k),
     )
     if options.plain:
         from dataclasses import replace

@@ -15,6 +15,7 @@ from backend.trainer.ema import Ema
 from backend.trainer.fast_flux import STATIC_SHAPES, FastFlux, why_not
 from backend.trainer.flat_optimizer import FlatAdamW
 from backend.trainer.fp8 import best_compute, can_compute
+from backend.trainer.graphs import CudaRecorder, GraphedUpdate
 from backend.trainer.lora import Lora, attach_lora
 from backend.trainer.memory import wants_checkpointing
 from backend.trainer.offload import BlockSwap
@@ -136,6 +137,16 @@ def assemble(
         measured = train.gradient_checkpointing == "auto" and device.type == "cuda"
         warm.run(shapes_of(buckets, train.batch_size), measure=measured)
     step = TrainStep(model, lora, optimizer, Schedule(optimizer, train), ema, random, train, fast=fast)
+    if fast is not None and fast.compiled and device.type == "cuda" and train.cuda_graphs is not False:
+        step.replay(
+            GraphedUpdate(
+                fast,
+                lora,
+                step.loss_at,
+                CudaRecorder(device),
+                lambda why: report.line(f"CUDA graphs are not used: {why}"),
+            )
+        )
     return Assembly(lora, optimizer, ema, random, model, step, fast, attention, compute)
 
 

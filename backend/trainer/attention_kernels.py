@@ -22,6 +22,8 @@ def cudnn(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
     With FLUX's transposed layouts its gradients were seen to be wrong (see ``prepare_device``).
     """
+    # Made contiguous out here, where a compiler lets the kernels before write them so, and kept so.
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     result: torch.Tensor = torch.ops.fluxlora.cudnn_attention(q, k, v)[0]
     return result
 
@@ -30,7 +32,7 @@ def cudnn(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 def _cudnn_forward(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    # A custom operator, so that a compiler can choose no other layout than these.
+    # A custom operator, so that a compiler can choose no other layout than these; no copies if they have it.
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     out, lse, _, _, _, _, seed, offset, _ = torch.ops.aten._scaled_dot_product_cudnn_attention(
         q, k, v, None, True, 0.0, False, False

@@ -93,6 +93,43 @@ class _WithLora(torch.autograd.Function):
         return dx, None, None, da, db, None, None, None
 
 
+class _BesideLora(torch.autograd.Function):
+    """``x W^T + bias + s (x A^T) B^T`` with the LoRA as products of their own.
+
+    For layers with fewer outputs than inputs: adding to the output costs less there than copying the input
+    to have the rank-r activations beside it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        diagonal: torch.Tensor,
+        strength: torch.Tensor,
+        rows: Rows,
+        needs_dx: bool,
+    ) -> torch.Tensor:
+        ranks = (x @ a.t()) * strength
+        result = x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
+        ctx.save_for_backward(x, ranks, weight, a, diagonal, strength)
+        ctx.rows, ctx.rank, ctx.needs_dx = rows, b.shape[1], needs_dx
+        return result + ranks @ diagonal.t()  # a compiler adds in whatever reads it next
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        (grad,) = gradients
+        x, ranks, weight, a, diagonal, strength = ctx.saved_tensors
+        dranks = (grad @ diagonal) * strength
+        dx = grad @ weight + dranks @ a if ctx.needs_dx else None
+        da = dranks.t() @ x
+        db = b_gradient(grad, ranks, ctx.rank, ctx.rows)
+        return dx, None, None, da, db, None, None, None, None
+
+
 def rank_gradient(grad: torch.Tensor, b: torch.Tensor, rows: Rows) -> torch.Tensor:
     """Gradient of the rank-r activations ``[n, ranks]`` from the output's ``[n, out]``."""
     parts, at = [], 0
@@ -120,6 +157,10 @@ def linear(
         result: torch.Tensor = linear_fp8(flat, layer, rows, strength)
     elif layer.a is None or layer.b is None:
         result = nn.functional.linear(flat, layer.weight, layer.bias)
+    elif layer.diagonal is not None:
+        result = _BesideLora.apply(  # type: ignore[no-untyped-call]
+            flat, layer.weight, layer.bias, layer.a, layer.b, layer.diagonal, strength, rows, needs_dx
+        )
     else:
         result = _WithLora.apply(  # type: ignore[no-untyped-call]
             flat, layer.weight, layer.bias, layer.a, layer.b, strength, rows, needs_dx

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 STATIC_SHAPES = 4  # distinct shapes that get a graph of their own; more share one of any length
 _KEPT_ROTATIONS = 32
+IN_K: dict[str, Callable[[int, int], bool]] = {
+    "on": lambda outputs, inputs: True,
+    "off": lambda outputs, inputs: False,
+    "auto": lambda outputs, inputs: outputs > inputs,
+}
+"""By name, which layers have the LoRA in the inner dimension of their product."""
 
 # A product's name, and its layers in a block.
 _DOUBLE = {
@@ -90,6 +96,8 @@ class FastFlux:
         checkpointed: How many blocks are computed again in the backward pass instead of being kept.
         compute: ``bf16`` (the model's own format) or ``fp8``.
         static_shapes: How many shapes of batches get compiled blocks of their own.
+        lora_in_k: Which layers have their LoRA in the inner dimension of their product: those of which it
+            is true of outputs and inputs; the others have products of its own.
 
     Attributes:
         flat: The adapter's weights in one buffer.
@@ -105,12 +113,14 @@ class FastFlux:
         checkpointed: int = 0,
         compute: str = "bf16",
         static_shapes: int = STATIC_SHAPES,
+        lora_in_k: Callable[[int, int], bool] = IN_K["on"],
     ) -> None:
         self._model = transformer
         self._lora = lora
         self._plain = transformer.forward
         self.checkpointed = checkpointed
         self._compute = compute
+        self._in_k = lora_in_k
         self._device = transformer.device
         self._dtype = transformer.dtype
         blocks = [
@@ -155,6 +165,7 @@ class FastFlux:
         self._parameters = [self.flat.master, *lora.parameters.values()]
         self._stamp = -1
         self._empty = True
+        self._addend: torch.Tensor | None = None
         self._watched = [self._modules[name] for name in lora.layers]
         self._strengths: dict[float, torch.Tensor] = {}
         self._rotations: dict[tuple[int, int], tuple[Any, ...]] = {}
@@ -210,8 +221,9 @@ class FastFlux:
             (first, end) for name, first, end in zip(full, ends, ends[1:], strict=False) if name in adapted
         )
         ranks = rank * len(adapted)
+        beside = fp8 or (bool(adapted) and not self._in_k(ends[-1], width))
         dtype, device = self._dtype, self._device
-        weight = torch.zeros(ends[-1], width + ranks, dtype=dtype, device=device)
+        weight = torch.zeros(ends[-1], width + (0 if beside else ranks), dtype=dtype, device=device)
         bias = None
         if bases[0].bias is not None:
             bias = torch.cat([base.bias.detach() for base in bases])
@@ -224,7 +236,7 @@ class FastFlux:
                     base.bias.data = bias[first:end]
         leaves: list[tuple[torch.Tensor, torch.Tensor]] = []
         columns, sources = [], []
-        product = Product(weight[:, :width] if fp8 else weight, bias)
+        product = Product(weight, bias)
         if fp8:
             product = quantised(product)
             for base in bases:
@@ -234,7 +246,7 @@ class FastFlux:
             outputs = sum(end - first for first, end in rows)
             two = self.flat.leaf([f"{n}.lora_B.weight" for n in adapted], (outputs, rank))
             leaves = [one, two]
-            diagonal = torch.zeros(ends[-1], ranks, dtype=dtype, device=device) if fp8 else None
+            diagonal = torch.zeros(ends[-1], ranks, dtype=dtype, device=device) if beside else None
             place = weight[:, width:] if diagonal is None else diagonal
             product = product._replace(a=one[0], b=two[0], diagonal=diagonal)
             at = 0
@@ -250,6 +262,25 @@ class FastFlux:
         module: Any = self._modules[name]
         base: nn.Linear = module.get_base_layer() if hasattr(module, "get_base_layer") else module
         return base
+
+    @property
+    def empty(self) -> bool:
+        """Whether no gradient was collected since the last update."""
+        return self._empty
+
+    def begin(self, first: bool) -> None:
+        """Take the weights anew at the next forward pass; whether its gradients are the update's first."""
+        self._stamp = -1
+        self._empty = first
+
+    def drop(self) -> None:
+        """Forget gradients that were not collected."""
+        for leaf in self._leaves:
+            leaf.grad = None
+
+    def cached(self) -> list[Any]:
+        """Tensors that forward passes keep for later ones: what a recorded pass goes on reading."""
+        return [*self._rotations.values(), *self._strengths.values()]
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -278,10 +309,25 @@ class FastFlux:
         if pairs and self._empty:
             torch._foreach_copy_([place for place, _ in pairs], [grad for _, grad in pairs])
         elif pairs:
-            torch._foreach_add_([place for place, _ in pairs], [grad.float() for _, grad in pairs])
+            self._add(pairs)
         self._empty = False
         for leaf in self._leaves:
             leaf.grad = None
+
+    def _add(self, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Add gradients to their places by way of a buffer laid out like them: few kernels."""
+        total = self.flat.master.grad
+        if total is None:
+            raise ValueError("the gradient's buffer was let go")
+        if self._addend is None:
+            self._addend = torch.zeros_like(total)
+        offsets = [place.storage_offset() - total.storage_offset() for place, _ in pairs]
+        places = [
+            self._addend[at : at + grad.numel()].view(grad.shape)
+            for at, (_, grad) in zip(offsets, pairs, strict=True)
+        ]
+        torch._foreach_copy_(places, [grad for _, grad in pairs])
+        total.add_(self._addend)
 
     # -- forward pass ------------------------------------------------------------------------
 

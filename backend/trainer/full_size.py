@@ -10,11 +10,14 @@ import torch
 
 from backend.trainer.attention_kernels import KERNELS, best_kernel
 from backend.trainer.batches import Batch
+from backend.trainer.compiling import WarmShape, WarmUp
 from backend.trainer.devices import prepare_device
-from backend.trainer.fast_flux import FastFlux
+from backend.trainer.fast_flux import IN_K, FastFlux
 from backend.trainer.flat_optimizer import FlatAdamW
+from backend.trainer.graphs import CudaRecorder, GraphedUpdate
 from backend.trainer.lora import Lora, attach_lora
 from backend.trainer.optimizer import ADAM_EPS, Schedule
+from backend.trainer.report import Reporter
 from backend.trainer.rng import Randomness
 from backend.trainer.step import FlowModel, TrainStep
 from config.schema import NetworkConfig, TrainConfig
@@ -69,10 +72,14 @@ class FullSize:
         compile: Whether blocks are compiled.
         compute: ``bf16`` or ``fp8``.
         attention: A name in ``attention_kernels.KERNELS``.
-        checkpointed: Blocks that are computed again in the backward pass; of diffusers' forward all or none.
+        checkpointed: Blocks that are computed again in the backward pass, of diffusers' forward all or none;
+            ``auto``: as few as memory allows at ``largest``.
+        largest: Latent cells and count of the largest batch to come: height, width, pictures.
         config: Another shape than FLUX.1's.
         dtype: Of the frozen model.
         options: More arguments of ``torch.compile``.
+        lora_in_k: A name in ``fast_flux.IN_K``.
+        graphs: Whether forward and backward passes are replayed as CUDA graphs.
     """
 
     def __init__(
@@ -88,12 +95,16 @@ class FullSize:
         config: dict[str, Any] | None = None,
         dtype: torch.dtype = torch.bfloat16,
         options: dict[str, Any] | None = None,
+        lora_in_k: str = "on",
+        graphs: bool = True,
+        largest: tuple[int, int, int] = (128, 128, 1),
     ) -> None:
         self.device, self.dtype = device, dtype
         prepare_device(device)
         if attention == "auto":
             attention = best_kernel(device, dtype)
-        if checkpointed == "auto":
+        measured = checkpointed == "auto"
+        if measured:
             checkpointed = 0
         self.attention, self.compute, self.checkpointed = attention, compute, int(checkpointed)
         self.transformer = random_flux(device, dtype, config)
@@ -114,6 +125,7 @@ class FullSize:
                 compiler=compiler,
                 checkpointed=self.checkpointed,
                 compute=compute,
+                lora_in_k=IN_K[lora_in_k],
             )
             optimizer: torch.optim.Optimizer = FlatAdamW(self.lora, lr=1e-4, eps=ADAM_EPS)
         else:
@@ -124,8 +136,14 @@ class FullSize:
             parameters = list(self.lora.parameters.values())
             optimizer = torch.optim.AdamW(parameters, lr=1e-4, eps=ADAM_EPS, fused=device.type == "cuda")
         self.optimizer = optimizer
+        model = FlowModel(self.transformer, 1.0)
+        if measured and self.fast is not None and device.type == "cuda":
+            shown = self.transformer.config
+            warm = WarmUp(self.fast, model, shown, TEXT_TOKENS, device, dtype, Reporter(None))
+            warm.run([WarmShape(*largest)], measure=True)
+            self.checkpointed = self.fast.checkpointed
         self.step = TrainStep(
-            FlowModel(self.transformer, 1.0),
+            model,
             self.lora,
             optimizer,
             Schedule(optimizer, train),
@@ -134,6 +152,11 @@ class FullSize:
             train,
             fast=self.fast,
         )
+        self.graphs: GraphedUpdate | None = None
+        if graphs and self.fast is not None and device.type == "cuda":
+            said = functools.partial(print, "no CUDA graphs:")
+            self.graphs = GraphedUpdate(self.fast, self.lora, self.step.loss_at, CudaRecorder(device), said)
+            self.step.replay(self.graphs)
 
     def batch(self, pixels: int, count: int = 1, *, height: int | None = None, seed: int = 0) -> Batch:
         """Random cached latents and texts of pictures ``pixels`` wide, on the device."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from backend.trainer.distributed import Team
     from backend.trainer.fast_flux import FastFlux
+    from backend.trainer.graphs import GraphedUpdate
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,7 @@ class TrainStep:
         self._levels = NoiseLevelSampler(train)
         self.updating = False
         self._team: Team | None = None
+        self._graphs: GraphedUpdate | None = None
         self._ruined: torch.Tensor | None = None  # 1 on the device once a number was not finite
         device = self._parameters[0].device
         if device.type == "cuda" and isinstance(optimizer, FlatAdamW):
@@ -259,12 +261,25 @@ class TrainStep:
         if self._ema is not None:
             self._ema.update(self._ruined)
         if self._fast is not None:
-            self._fast.refresh()
+            self._fast.begin(first=True)  # the next forward pass, recorded or not, takes the new weights
         self.updating = False
         return pending
 
     def backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor:
         """Add the gradient of ``share`` times a batch's loss to the adapter's; returns that loss."""
+        if self._graphs is not None:
+            replayed = self._graphs.backward(batch, draws, share)
+            if replayed is not None:
+                return replayed
+            try:
+                return self._backward(batch, draws, share)
+            except torch.OutOfMemoryError:
+                if self._fast is None or not self._graphs.release():
+                    raise
+                self._fast.drop()  # their memory is free now
+        return self._backward(batch, draws, share)
+
+    def _backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor:
         total = torch.zeros((), device=batch.latents.device)
         with self._lora.strength(batch.network_weight):  # the backward pass may compute forward again
             for part in self.losses(batch, draws):
@@ -274,6 +289,10 @@ class TrainStep:
                     self._fast.collect()
                 total += loss.detach()
         return total
+
+    def replay(self, graphs: GraphedUpdate | None) -> None:
+        """Compute gradients by graphs from now on, where that is possible; None for never."""
+        self._graphs = graphs
 
     def share_with(self, team: Team) -> None:
         """Let other processes compute gradients as well."""

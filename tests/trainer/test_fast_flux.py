@@ -15,7 +15,7 @@ from backend.trainer.attention_kernels import native, try_kernels
 from backend.trainer.batches import Batch
 from backend.trainer.buckets import Bucket
 from backend.trainer.ema import Ema
-from backend.trainer.fast_flux import FastFlux, why_not
+from backend.trainer.fast_flux import IN_K, FastFlux, why_not
 from backend.trainer.flat_optimizer import FlatAdamW
 from backend.trainer.loading import BaseModel
 from backend.trainer.lora import Lora, attach_lora
@@ -91,8 +91,13 @@ def compare(plain: Model, fast: Model, height: int = 8) -> None:
         ({"alpha": 8}, {"checkpointed": 2}),
         ({"network_kwargs": {"only_if_contains": ["to_k", "proj_out", "ff.net"]}}, {}),
         ({"transformer_only": False}, {}),
+        ({}, {"lora_in_k": IN_K["off"]}),
+        (
+            {"network_kwargs": {"only_if_contains": ["to_k", "proj_out", "ff.net"]}},
+            {"lora_in_k": IN_K["auto"]},
+        ),
     ],
-    ids=["all layers", "checkpointed", "some layers", "embedders too"],
+    ids=["all layers", "checkpointed", "some layers", "embedders too", "products beside", "some beside"],
 )
 def test_it_computes_what_diffusers_does(
     tiny_flux: Path, network: dict[str, Any], settings: dict[str, Any]

@@ -47,7 +47,7 @@ def profile_step(
     if gpu:
         torch.cuda.synchronize(device)
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if gpu else [])
-    with profile(activities=activities) as profiler:
+    with profile(activities=activities, acc_events=True) as profiler:
         for _ in range(steps):
             work()
         if gpu:
@@ -60,7 +60,8 @@ def profile_step(
         spans = []
         by_name: dict[str, list[float]] = {}
         for event in profiler.events() or ():
-            if event.device_type is not DeviceType.CUDA or event.name.startswith("ProfilerStep"):
+            # Not `is`: each look at an event's device makes a new object.
+            if event.device_type != DeviceType.CUDA or event.name.startswith("ProfilerStep"):
                 continue
             if getattr(event, "is_user_annotation", False):
                 continue

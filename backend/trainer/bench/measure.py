@@ -65,6 +65,9 @@ def measure(
             "checkpointing": options["checkpointing"],
             "attention": options["attention"],
             "rank": options["rank"],
+            "graphs": options.get("graphs", False),
+            "lora_in_k": options.get("lora_in_k"),
+            "inductor": options.get("inductor"),
             "text_tokens": options["text_tokens"],
             "peaks": ceiling,
             "build_seconds": round(built, 2),
@@ -76,9 +79,7 @@ def measure(
             facts |= _rates(config, width, height, facts)
             if options["profile"]:
                 path = Path(options["profile"])
-                path = path.with_name(
-                    f"{path.stem}-{options['engine']}-{options['compute']}-{width}{path.suffix or '.txt'}"
-                )
+                path = path.with_name(f"{path.stem}-{_variant_name(options)}-{width}{path.suffix or '.txt'}")
                 work = functools.partial(rig.train, steps_done, width, height)
                 facts["profile"] = profile_step(work, device, path)
                 facts["profile_file"] = path.name
@@ -88,6 +89,20 @@ def measure(
             if device.type == "cuda":
                 torch.cuda.empty_cache()
         say(facts)
+
+
+def _variant_name(options: dict[str, Any]) -> str:
+    """What tells a variant's files from another's."""
+    parts = [
+        options["engine"],
+        options["compute"],
+        "compiled" if options["compiled"] else "eager",
+        f"ckpt_{options['checkpointing']}",
+        options["attention"],
+        *([] if options.get("graphs") else ["nographs"]),
+        f"in_k_{options.get('lora_in_k')}",
+    ]
+    return "-".join(map(str, parts))
 
 
 def _time(rig: Rig, width: int, height: int, steps: int, device: torch.device, done: int) -> dict[str, Any]:

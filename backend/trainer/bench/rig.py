@@ -126,6 +126,10 @@ class FastRig:
         attention: A kernel, or ``auto``.
         batch: Pictures a step.
         text_tokens: Length of a text.
+        graphs: Replay passes as CUDA graphs.
+        lora_in_k: Where the LoRA's products are.
+        inductor: Options of torch.compile's inductor.
+        largest: Width and height of the largest pictures to come, in pixels.
     """
 
     def __init__(
@@ -140,6 +144,10 @@ class FastRig:
         attention: str = "auto",
         batch: int = 1,
         text_tokens: int = TEXT_TOKENS,
+        graphs: bool = True,
+        lora_in_k: str = "on",
+        inductor: dict[str, Any] | None = None,
+        largest: tuple[int, int] = (1024, 1024),
     ) -> None:
         from backend.trainer import full_size
 
@@ -152,6 +160,10 @@ class FastRig:
             attention=attention,
             config=config,
             dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
+            graphs=graphs,
+            lora_in_k=lora_in_k,
+            options={"options": inductor} if inductor else None,
+            largest=(largest[1] // 8, largest[0] // 8, batch),
         )
         self._count, self._text = batch, text_tokens
         self._batches: dict[tuple[int, int], Batch] = {}
@@ -167,6 +179,10 @@ class FastRig:
             batch = replace(batch, t5=batch.t5[:, : self._text].contiguous())
             self._batches[width, height] = batch
         self._rig.step.start(done, [batch])  # does not wait; the caller does
+        graphs = self._rig.graphs
+        self.facts["graphs"] = len(graphs) if graphs is not None else 0
+        if graphs is not None and graphs.reason:
+            self.facts["no_graphs"] = graphs.reason
 
 
 def build_rig(options: dict[str, Any], config: dict[str, Any], device: torch.device) -> Rig:
@@ -193,4 +209,8 @@ def build_rig(options: dict[str, Any], config: dict[str, Any], device: torch.dev
         attention=options["attention"],
         batch=options["batch"],
         text_tokens=options["text_tokens"],
+        graphs=options.get("graphs", True),
+        lora_in_k=options.get("lora_in_k", "on"),
+        inductor=options.get("inductor"),
+        largest=max(((int(w), int(h)) for w, h in options["sizes"]), key=lambda size: size[0] * size[1]),
     )
