@@ -207,7 +207,7 @@ class TrainStep:
         self._team: Team | None = None
         self._graphs: GraphedUpdate | None = None
         self._ruined: torch.Tensor | None = None  # 1 on the device once a number was not finite
-        device = self._parameters[0].device
+        device = self._parameters[0].device if self._parameters else torch.device("cpu")
         if device.type == "cuda" and isinstance(optimizer, FlatAdamW):
             self._ruined = torch.zeros((), device=device)
 

@@ -108,6 +108,7 @@ class TrainConfig(Section):
         description="GPUs of the machine that train together, each a batch of its own in every update, as if "
         "gradient_accumulation were so many times larger; auto is all that modal.gpu gives (H100:2 is two) "
         "and one on your own machine.",
+        json_schema_extra=unit("GPUs"),
     )
     gradient_accumulation: Int = Field(
         1,

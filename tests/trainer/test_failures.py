@@ -260,10 +260,10 @@ def test_a_failing_step_loses_no_finished_one(
     losses = TrainStep.losses
     calls = 0
 
-    def failing_losses(self: TrainStep, batch: Any) -> Iterator[torch.Tensor]:
+    def failing_losses(self: TrainStep, batch: Any, draws: Any = None) -> Iterator[torch.Tensor]:
         nonlocal calls
         calls += 1
-        parts = list(losses(self, batch))  # the random numbers are drawn before it fails
+        parts = list(losses(self, batch, draws))  # the random numbers are drawn before it fails
         if calls == 3:
             raise error
         yield from parts

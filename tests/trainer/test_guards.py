@@ -33,10 +33,10 @@ def spoil(patch: pytest.MonkeyPatch, when: Callable[[int], bool], factor: float)
     losses = TrainStep.losses
     calls = 0
 
-    def spoilt(self: TrainStep, batch: Any) -> Iterator[torch.Tensor]:
+    def spoilt(self: TrainStep, batch: Any, draws: Any = None) -> Iterator[torch.Tensor]:
         nonlocal calls
         calls += 1
-        for part in losses(self, batch):
+        for part in losses(self, batch, draws):
             yield part * factor if when(calls) else part
 
     patch.setattr(TrainStep, "losses", spoilt)

@@ -136,7 +136,7 @@ def test_two_changes_that_want_one_key() -> None:
 
 
 async def test_changed_keys_work_and_the_old_ones_do_not(tmp_path: Path) -> None:
-    settings = Settings(keymap={"app.help": "f20", "app.monitor": "f6", "jobs.down": "ctrl+n"})
+    settings = Settings(keymap={"app.help": "f20", "app.monitor": "f19", "jobs.down": "ctrl+n"})
     runs = FakeRuns(FakeRun(summary(), story(9), LOG), summary("other234", name="other"))
     app = make_app(runs, root=tmp_path, settings=settings)
     async with app.run_test(size=(120, 36)) as pilot:
@@ -148,7 +148,7 @@ async def test_changed_keys_work_and_the_old_ones_do_not(tmp_path: Path) -> None
         await pilot.press("f20")
         assert isinstance(app.screen, HelpScreen)
         assert "^n" in screen_text(app)  # help shows the user's key
-        await pilot.press("escape", "f6")
+        await pilot.press("escape", "f19")
         assert isinstance(app.screen, MonitorScreen)
         assert "f20 Help" in screen_text(app).splitlines()[-1]
 

@@ -30,13 +30,13 @@ class ProblemPane(PaneList):
         "A line that ends with `(f mends it)` can be mended by itself."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", "Go to", id="problems.open", tooltip="Go to the picture."),
-        Binding("f", "fix(False)", "Mend", id="problems.fix", tooltip="Mend this one; asks first."),
+        Binding("enter", "select", "Go to", id="dataset-problems.open", tooltip="Go to the picture."),
+        Binding("f", "fix(False)", "Mend", id="dataset-problems.fix", tooltip="Mend this one; asks first."),
         Binding(
             "F",
             "fix(True)",
             "Mend all such",
-            id="problems.fix-all",
+            id="dataset-problems.fix-all",
             tooltip="Mend all problems of this kind; asks first.",
         ),
     ]

@@ -49,7 +49,7 @@ def test_every_gpu_of_modal_s_has_a_speed_and_a_price() -> None:
 
 
 def test_memory_decides_what_fits() -> None:
-    whole = config_of().process
+    whole = config_of(TEXT, "train.gradient_checkpointing=true").process
     assert not fit(whole, "L4").fits
     assert fit(whole, "H100").fits
     small = config_of(TEXT, "model.quantize=true", "model.qtype=nf4", "datasets.0.resolution=[512]").process
@@ -171,17 +171,19 @@ def test_the_benchmark_s_results_are_read_tolerantly(tmp_path: Path) -> None:
 
 
 def test_what_would_change_it_most_is_what_the_model_says_of_the_change() -> None:
-    levers = what_would_change_it_most(config_of(), "H100", prices=PRICES)
+    recomputing = config_of(TEXT, "train.gradient_checkpointing=true")
+    levers = what_would_change_it_most(recomputing, "H100", prices=PRICES)
     by_key = {lever.key: lever for lever in levers}
     assert {"train.steps", "train.gradient_checkpointing", "datasets.resolution"} <= set(by_key)
-    now = estimate(config_of(), gpus=["H100"], prices=PRICES).gpus[0]
-    half = estimate(config_of(TEXT, "train.steps=1000"), gpus=["H100"], prices=PRICES).gpus[0]
+    now = estimate(recomputing, gpus=["H100"], prices=PRICES).gpus[0]
+    shorter = config_of(TEXT, "train.gradient_checkpointing=true", "train.steps=1000")
+    half = estimate(shorter, gpus=["H100"], prices=PRICES).gpus[0]
     assert by_key["train.steps"].seconds == pytest.approx(half.seconds - now.seconds)
     assert by_key["train.steps"].sentence.startswith("train.steps: 1000 saves ")
     costs = [lever.dollars or 0 for lever in levers]
     assert costs == sorted(costs)
     # On a card where it would not fit, going without recomputation is no advice.
-    small = {lever.key for lever in what_would_change_it_most(config_of(), "A100-40GB", prices=PRICES)}
+    small = {lever.key for lever in what_would_change_it_most(recomputing, "A100-40GB", prices=PRICES)}
     assert "train.gradient_checkpointing" not in small
 
 
