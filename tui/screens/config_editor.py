@@ -29,10 +29,18 @@ from tui.widgets.yaml_area import YamlArea
 
 if TYPE_CHECKING:
     from textual import events
+    from textual.command import Provider
     from textual.widget import Widget
     from textual.worker import Worker
 
 _WIDE = 110  # columns from which the estimate is beside the text
+
+
+def editor_commands() -> type[Provider]:
+    """The command palette's entries of the editor, imported when the palette opens."""
+    from tui.editor.commands import EditorCommands
+
+    return EditorCommands
 
 
 class ConfigEditorScreen(FileKeeping, Checking, Completing, Finding, FormEditing):
@@ -44,6 +52,7 @@ class ConfigEditorScreen(FileKeeping, Checking, Completing, Finding, FormEditing
 
     MODE = "configs"
     AUTO_FOCUS = ""
+    COMMANDS: ClassVar = {editor_commands}
     HELP: ClassVar[str] = (
         "F2 changes between text and form; both are the same file, and a change in the form changes only "
         "that value. What is typed is kept as a draft within two seconds, until it is saved."
