@@ -137,21 +137,6 @@ def help_at(text: str, line: int, column: int) -> FieldHelp | None:
     return None
 
 
-def indent_after(text: str, line: int) -> str:
-    """The white space that a new line after this one starts with: deeper after a key without a value."""
-    rows = text.split("\n")
-    row = rows[line].rstrip("\r") if line < len(rows) else ""
-    found = _ROW.match(row)
-    assert found is not None
-    indent = len(found["indent"])
-    bare = _without_comment(row).rstrip()
-    if bare.endswith((":", ": |", ": >", ": |-", ": >-", "{", "[")):
-        return " " * (indent + len(found["dashes"]) + 2)
-    if found["dashes"] and _KEY.match(found["rest"]):
-        return " " * (indent + len(found["dashes"]))
-    return " " * indent
-
-
 # -- where a place is ----------------------------------------------------------------------------
 
 
@@ -182,33 +167,54 @@ def _parents(rows: list[str], line: int, column: int) -> Path:
         list_at = len(own["indent"])
         steps.append(_items_above(rows, line, list_at))
         limit = list_at + 1  # a list may stand at its key's own column
+    passed = _passed(limit, list_at)
     for index in range(line - 1, -1, -1):
         if limit <= 0:
             break
-        row = rows[index].rstrip("\r").removeprefix("\ufeff" if index == 0 else "")
-        if not row.strip() or row.lstrip().startswith("#"):
+        row = rows[index]
+        if row.startswith(passed):
+            continue  # deeper, or another of the list's items: told without a pattern, as there may be 5,000
+        row = row.rstrip("\r").removeprefix("\ufeff" if index == 0 else "")
+        content = row.lstrip(" ")
+        indent = len(row) - len(content)
+        if not content.strip() or content.lstrip().startswith("#"):
             continue
         found = _ROW.match(row)
         assert found is not None
-        indent, dashes = len(found["indent"]), len(found["dashes"])
+        dashes = len(found["dashes"])
         begin = indent + dashes
         if dashes and indent == list_at:
-            continue  # another item of the same list
+            continue
         key = _KEY.match(found["rest"])
         if key is not None and begin < limit:
             steps.insert(0, key["name"].strip())
             limit, list_at = begin, -1
+            passed = _passed(limit, list_at)
         if dashes and indent < limit <= begin:
             steps.insert(0, _items_above(rows, index, indent))
             limit, list_at = indent + 1, indent
+            passed = _passed(limit, list_at)
     return tuple(steps)
+
+
+def _passed(limit: int, list_at: int) -> tuple[str, ...]:
+    """What lines begin with that hold nothing to the left of ``limit`` but dashes at ``list_at``."""
+    deeper = " " * limit
+    return (deeper,) if list_at < 0 else (deeper, " " * list_at + "- ")
 
 
 def _items_above(rows: list[str], line: int, indent: int) -> int:
     """How many items of the same list stand above a line with a dash."""
     count = 0
+    item, deeper = " " * indent + "- ", " " * (indent + 1)
     for index in range(line - 1, -1, -1):
-        row = rows[index].rstrip("\r")
+        row = rows[index]
+        if row.startswith(item):
+            count += 1
+            continue
+        if row.startswith(deeper):
+            continue
+        row = row.rstrip("\r")
         if not row.strip() or row.lstrip().startswith("#"):
             continue
         own = len(row) - len(row.lstrip(" "))
@@ -316,26 +322,28 @@ def _typed(piece: str) -> str:
 
 def _siblings(rows: list[str], line: int, column: int) -> frozenset[str]:
     """Keys at the same column of the same section, above and below."""
-    names: set[str] = set()
-    for step in (-1, 1):
-        index = line + step
-        while 0 <= index < len(rows):
-            row = rows[index].rstrip("\r")
-            if row.strip() and not row.lstrip().startswith("#"):
-                found = _ROW.match(row)
-                assert found is not None
-                indent, begin = len(found["indent"]), len(found["indent"]) + len(found["dashes"])
-                if begin < column or (step > 0 and indent < column):
-                    break
-                if begin == column and (key := _KEY.match(found["rest"])):
-                    names.add(key["name"].strip())
-                    if found["dashes"] and step < 0:
-                        break
-            index += step
     own = _ROW.match(rows[line].rstrip("\r"))
     if own is not None and own["dashes"]:
         # A new item: only what stands below belongs to it.
         return frozenset()
+    names: set[str] = set()
+    for step in (-1, 1):
+        for index in range(line - 1, -1, -1) if step < 0 else range(line + 1, len(rows)):
+            row = rows[index].rstrip("\r")
+            content = row.lstrip(" ")
+            indent = len(row) - len(content)
+            if indent > column or not content.strip() or content.lstrip().startswith("#"):
+                continue
+            found = _ROW.match(row)
+            assert found is not None
+            begin = indent + len(found["dashes"])
+            if begin < column or (step > 0 and indent < column):
+                break
+            if begin == column:
+                if key := _KEY.match(found["rest"]):
+                    names.add(key["name"].strip())
+                if found["dashes"] and step < 0:
+                    break  # the item begins here
     return frozenset(names)
 
 

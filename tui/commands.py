@@ -1,10 +1,10 @@
-"""The command palette's entries about runs."""
+"""The command palette's entries: about runs everywhere, a screen's own where it has some."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tui.app import FluxLoraApp
 
-_SHOWN = 5  # newest runs offered before anything is typed
+_SHOWN = 5  # entries offered before anything is typed
 
 
 class Command(NamedTuple):
@@ -25,11 +25,32 @@ class Command(NamedTuple):
 
     title: str
     help: str
-    run: Callable[[], None]
+    run: Callable[[], Any]
 
 
-class RunCommands(Provider):
-    """Open, stop, resume, download or delete any run by its name."""
+class Commands(Provider):
+    """Entries that are made when the palette asks, found by their titles."""
+
+    def _commands(self) -> Iterator[Command]:
+        raise NotImplementedError
+
+    async def discover(self) -> Hits:
+        """The first ones."""
+        for command, _ in zip(self._commands(), range(_SHOWN), strict=False):
+            yield DiscoveryHit(Content(command.title), command.run, text=command.title, help=command.help)
+
+    async def search(self, query: str) -> Hits:
+        """Every entry that fits."""
+        matcher = self.matcher(query)
+        for command in self._commands():
+            score = matcher.match(command.title)
+            if score > 0:
+                # Content, not a string: the palette would read a string as markup.
+                yield Hit(score, Content(command.title), command.run, text=command.title, help=command.help)
+
+
+class RunCommands(Commands):
+    """Open, stop, resume, download or delete any run by its name, the newest first."""
 
     def _commands(self) -> Iterator[Command]:
         app = cast("FluxLoraApp", self.app)
@@ -60,17 +81,3 @@ class RunCommands(Provider):
                 yield Command(
                     f"Resume run {name}", f"Go on after step {run.step}.", partial(app.actions.resume, run.id)
                 )
-
-    async def discover(self) -> Hits:
-        """The newest runs."""
-        for command, _ in zip(self._commands(), range(_SHOWN), strict=False):
-            yield DiscoveryHit(Content(command.title), command.run, text=command.title, help=command.help)
-
-    async def search(self, query: str) -> Hits:
-        """Every entry that fits."""
-        matcher = self.matcher(query)
-        for command in self._commands():
-            score = matcher.match(command.title)
-            if score > 0:
-                # Content, not a string: the palette would read a string as markup.
-                yield Hit(score, Content(command.title), command.run, text=command.title, help=command.help)

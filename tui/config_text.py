@@ -1,4 +1,4 @@
-"""What the editor asks about a text: problems, their places, form, estimate. Slow: all for threads."""
+"""What the editor asks about a text: problems, form, estimate. Slow: all for threads, or a process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from config.problems import Problem
     from config.quickfix import Fix
 
-LARGE = 1500  # lines from which a check waits longer for a pause
+LARGE = 1500  # lines from which a check waits longer for a pause and has a process of its own
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,17 @@ def look(path: Path, text: str, *, form: bool = True) -> Findings:
         )
     except EditError as error:
         return Findings(problems, tuple(marks), None, str(error), sweep)
+
+
+def form_of(path: Path, text: str) -> tuple[Group, ...] | None:
+    """The form alone; None if the text cannot be parsed."""
+    from config.editing import EditError
+    from config.form import groups
+
+    try:
+        return groups(text, is_json=is_json(path))
+    except EditError:
+        return None
 
 
 def reckon(path: Path, text: str) -> tuple[Estimate | None, list[Lever]]:

@@ -1,7 +1,7 @@
 """Changing a config's text so that only the bytes of what was changed are others.
 
 :mod:`config.editing.tree` knows where everything stands, :mod:`config.editing.scalars` writes values,
-:mod:`config.editing.edits` makes the edits, :mod:`config.editing.lines` is about lines, not YAML.
+:mod:`config.editing.edits` makes the edits.
 """
 
 from config.editing.edits import (
@@ -14,7 +14,6 @@ from config.editing.edits import (
     set_value,
 )
 from config.editing.errors import EditError, SharedValueError
-from config.editing.lines import comment_toggle
 from config.editing.tree import INSIDE, Edit, Path, Span, Tree, TreeError, apply, location, offset_of
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "TreeError",
     "add_item",
     "apply",
-    "comment_toggle",
     "location",
     "move_item",
     "offset_of",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from config.completion import complete, help_at, indent_after, path_under
+from config.completion import complete, help_at, path_under
 from config.editing import Tree, location
 from config.presets import preset_names, preset_text
 
@@ -90,14 +90,3 @@ def test_it_works_while_the_rest_is_broken() -> None:
     text, line, column = at("optimizer: adamw", "optimizer: ada|")
     broken = text.replace("prompts:", "prompts: [").replace("meta:", "meta: {")
     assert complete(broken, line, column).candidates[0].text.startswith("ada")
-
-
-def test_new_lines_are_indented() -> None:
-    rows = TEXT.split("\n")
-
-    def row(text: str) -> int:
-        return next(i for i, r in enumerate(rows) if text in r)
-
-    assert indent_after(TEXT, row("train:")) == " " * 8
-    assert indent_after(TEXT, row("- folder_path")) == " " * 10
-    assert indent_after(TEXT, row("lr: 1e-4")) == " " * 8

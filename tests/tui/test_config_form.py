@@ -52,8 +52,9 @@ async def test_both_views_are_the_same_file_and_cursor(tmp_path: Path) -> None:
         ("network.linear", ["left"], "linear: 8 "),
         ("train.steps", ["shift+right"], "steps: 3000"),
         ("train.steps", ["shift+left"], "steps: 1000"),
-        ("train.gradient_checkpointing", ["space"], "gradient_checkpointing: false"),
+        ("train.gradient_checkpointing", ["left"], "gradient_checkpointing: false"),
         ("datasets.0.flip_x", ["enter"], "flip_x: true"),
+        ("datasets.0.flip_x", ["space"], "flip_x: true"),
         ("network.linear", ["right", "right"], "linear: 64 "),
     ],
 )

@@ -209,6 +209,7 @@ async def test_a_sweep_launches_all(tmp_path: Path) -> None:
         assert "sweep of 2 runs" in screen_text(pilot.app)
         await sheet(pilot)
         assert "Launch 2" in screen_text(pilot.app)
+        assert "On this machine all 2 runs start at once" in screen_text(pilot.app)
         await pilot.press("f5")
         await until(lambda: len(runs.launched) == 2)
         assert runs.launched[0].overrides != runs.launched[1].overrides

@@ -353,3 +353,45 @@ async def test_hostile_text_is_only_text(tmp_path: Path) -> None:
     async with editing(tmp_path, prompts) as (pilot, screen):
         assert screen.area.text == prompts
         assert not escapes(screen_text(pilot.app))
+
+
+async def test_the_palette_has_the_editors_actions(tmp_path: Path) -> None:
+    async with editing(tmp_path) as (pilot, screen):
+
+        async def choose(words: str, shown: str) -> None:
+            await pilot.press("ctrl+p", *words)
+            await until(lambda: shown in screen_text(pilot.app))
+            await pilot.press("down", "enter")
+            await until(lambda: pilot.app.screen is screen)
+
+        screen.area.go_to(0, 0)
+        await choose("editor duplicate", "Editor: Duplicate")
+        first = TEXT.split("\n")[0]
+        await until(lambda: screen.area.text.startswith(f"{first}\n{first}\n"))
+        await choose("editor save", "Editor: Save")
+        await until(lambda: not screen.dirty)
+        await choose("editor text or form", "Editor: Text or form")
+        await until(lambda: screen.in_form)
+        await pilot.press("ctrl+p", *"editor dup")
+        await until(lambda: "No matches found" in screen_text(pilot.app))
+
+
+@pytest.mark.parametrize("line", ["key: >", "key: |", "  - [1, 2]", "x: y"])
+async def test_what_is_painted_of_a_change_is_what_a_new_paint_would_be(tmp_path: Path, line: str) -> None:
+    async with editing(tmp_path) as (pilot, screen):
+        area = screen.area
+        area.cursor_blink = False
+        area.replace_all_text("key:\n  text: 1\n  more\n" * 3)
+        area.go_to(3, 4)
+        for key in [*line, "backspace", "left", "]", "backspace", "space", "a"]:
+            await pilot.press(_NAMES.get(key, key))
+            screen._close_popup()
+            await pilot.pause()
+            shown = screen_text(pilot.app)
+            area._repaint()
+            await pilot.pause()
+            assert screen_text(pilot.app) == shown
+
+
+_NAMES = {" ": "space", ":": "colon", ">": "greater_than_sign", "|": "vertical_line", "-": "minus",
+          "[": "left_square_bracket", "]": "right_square_bracket", ",": "comma"}  # fmt: skip

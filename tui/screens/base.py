@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.worker import Worker, WorkerState
 
-from tui.messages import RunsChanged
+from tui.messages import OperationFailed, RunsChanged
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.mode_bar import ModeBar
 
@@ -73,3 +74,10 @@ class MainScreen(Screen[None], inherit_bindings=False):
     def show_runs(self, change: RunsChanged) -> None:
         """Bring the screen up to date with the table of runs."""
         raise NotImplementedError
+
+
+def report_failure(screen: MainScreen, event: Worker.StateChanged) -> None:
+    """Say why a worker failed; what it does is no fault of the user's."""
+    if event.state is WorkerState.ERROR:
+        error = event.worker.error
+        screen.post_message(OperationFailed("That did not work", f"{type(error).__name__}: {error}"))

@@ -142,6 +142,8 @@ class LaunchScreen(ModalScreen["LaunchPlan | None"], inherit_bindings=False):
     LaunchScreen Radio.-on > .toggle--label { text-style: bold; }
     LaunchScreen #on-modal { height: auto; display: none; }
     LaunchScreen.-modal #on-modal { display: block; }
+    LaunchScreen #at-once { height: auto; }
+    LaunchScreen.-modal #at-once { display: none; }
     LaunchScreen Horizontal { height: 1; }
     LaunchScreen Label { width: auto; margin-right: 1; }
     LaunchScreen #gpus { width: 1fr; margin-right: 3; }
@@ -183,6 +185,14 @@ class LaunchScreen(ModalScreen["LaunchPlan | None"], inherit_bindings=False):
                 yield Static(
                     Content.styled("For Modal, first in a terminal: fluxlora-tui login modal", "dim"),
                     id="token",
+                )
+            if count > 1:
+                yield Static(
+                    Content.styled(
+                        f"On this machine all {count} runs start at once and share its GPU and memory.",
+                        "$text-warning",
+                    ),
+                    id="at-once",
                 )
             with Vertical(id="on-modal"):
                 with Horizontal():

@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 
 from tui.messages import OperationFailed, RunsChanged
-from tui.screens.base import MainScreen
+from tui.screens.base import MainScreen, report_failure
 from tui.text import age, clip, one_line, plural
 from tui.widgets.config_table import ConfigTable, ConfigTableHeader
 
@@ -141,8 +141,6 @@ class ConfigsScreen(MainScreen):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A worker that failed says so."""
-        from tui.screens.config_editor import report_failure
-
         report_failure(self, event)
 
     @on(OptionList.OptionHighlighted)
@@ -315,7 +313,7 @@ class ConfigsScreen(MainScreen):
 
     def action_external(self) -> None:
         """Open it in the user's own editor."""
-        from tui.screens.config_editor import open_outside
+        from tui.external_editor import open_outside
 
         if (entry := self.table.entry) is not None:
             open_outside(self, entry.path)

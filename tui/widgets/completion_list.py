@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from config.completion import Candidate
 
 _WIDTH = 56
+_ROWS = 8
 
 
 class CompletionList(Vertical):
@@ -34,12 +35,12 @@ class CompletionList(Vertical):
         border: round $primary;
         background: $surface;
         & > OptionList {
-            width: 1fr; height: auto; max-height: 8; border: none; padding: 0;
+            width: 1fr; height: 1; border: none; padding: 0;
             background: transparent; scrollbar-size-vertical: 1;
         }
         & > OptionList > .option-list--option-highlighted { background: $primary-muted; text-style: bold; }
         & > OptionList:nocolor > .option-list--option-highlighted { text-style: reverse; }
-        & > Static { height: auto; max-height: 3; color: $text-muted; border-top: solid $foreground 20%; }
+        & > Static { height: 3; color: $text-muted; border-top: solid $foreground 20%; }
     }
     """
 
@@ -75,8 +76,14 @@ class CompletionList(Vertical):
         )
         texts = [c.text for c in candidates]
         keep = self.is_open and chosen is not None and chosen.text in texts
+        rows = min(_ROWS, len(texts))
+        if options.styles.height is None or options.styles.height.value != rows:
+            options.styles.height = rows  # told, not found out: a layout only where the height is another one
         options.highlighted = texts.index(chosen.text) if keep and chosen is not None else 0
-        self.absolute_offset = Offset(at.x, at.y + 1)
+        place = Offset(at.x, at.y + 1)
+        if self.absolute_offset != place:
+            self.absolute_offset = place
+            self.refresh(layout=True)
         self.display = True
         self._show_help()
 
@@ -103,4 +110,4 @@ class CompletionList(Vertical):
         text = self.query_one(Static)
         text.display = chosen is not None and bool(chosen.help)
         if chosen is not None:
-            text.update(Content(one_line(chosen.help)))
+            text.update(Content(one_line(chosen.help)), layout=False)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.cache import LRUCache
 from textual.document._document import Document, EditResult, Location, Selection
 from textual.document._document_navigator import DocumentNavigator
 from textual.document._wrapped_document import WrappedDocument
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import TextArea
@@ -24,7 +25,9 @@ from tui.yaml_lines import (
     closing,
     empty_pair,
     indent_after,
+    indent_of,
     is_block_text,
+    opens_block,
     shift_lines,
     starts_item,
     toggle_comments,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from textual import events
 
 _LOOK = 20_000  # characters in which the partner of a bracket is looked for
+_STEP = 32  # columns by which the width that can be scrolled grows
 _RANK = {"error": 0, "warning": 1, "info": 2}
 GLYPHS = {"error": "✗", "warning": "!", "info": "·"}
 _CONTROLS = dict.fromkeys((*range(9), *range(10, 32), *range(127, 160)), "�") | {0x0D: "␍"}
@@ -78,17 +82,19 @@ class ExactDocument(Document):
         super().__init__("")
         self._newline = "\r\n" if "\r\n" in text and text.count("\r\n") == text.count("\n") else "\n"
         self._lines = text.split(self._newline)
+        self._widths: list[int] = []  # of the lines, with tabs of _tab_width cells; kept, as each key asks
+        self._tab_width = 0
+
+    def _width(self, line: str) -> int:
+        plain = line.isascii() and "\t" not in line
+        return len(line) if plain else cell_len(line.expandtabs(self._tab_width))
 
     def get_size(self, tab_width: int) -> Size:
-        """Widest line and number of lines; quick where a line is plain."""
-        widest = 0
-        for line in self._lines:
-            width = len(line)
-            if not line.isascii() or "\t" in line:
-                width = cell_len(line.expandtabs(tab_width))
-            if width > widest:
-                widest = width
-        return Size(widest, len(self._lines))
+        """Widest line and number of lines."""
+        if tab_width != self._tab_width:
+            self._tab_width = tab_width
+            self._widths = [self._width(line) for line in self._lines]
+        return Size(max(self._widths), len(self._lines))
 
     def replace_range(self, start: Location, end: Location, text: str) -> EditResult:
         """Replace a range; ``text`` has either kind of line ends."""
@@ -104,6 +110,8 @@ class ExactDocument(Document):
         column = len(new[-1])
         new[-1] += after
         lines[top[0] : bottom[0] + 1] = new
+        if self._widths:
+            self._widths[top[0] : bottom[0] + 1] = [self._width(line) for line in new]
         return EditResult((top[0] + len(new) - 1, column), replaced)
 
 
@@ -263,9 +271,12 @@ class YamlArea(TextArea, inherit_bindings=False):
     def __init__(self, text: str = "", *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         self._text_version = 0
         self._text_cache: tuple[int, str] = (-1, "")
+        self._one_row = False
         self._look: dict[str, Style] = {}
+        self._painted: LRUCache[object, Strip] = LRUCache(512)
         self._marks: dict[int, list[Mark]] = {}
         self._matches: dict[int, list[tuple[int, int]]] = {}
+        self.document: ExactDocument
         super().__init__(text, id=id, soft_wrap=False, show_line_numbers=True, tab_behavior="focus")
         self.indent_width = 2
         self.popup_open = False
@@ -300,11 +311,36 @@ class YamlArea(TextArea, inherit_bindings=False):
         return self._text_version
 
     def edit(self, edit: object) -> EditResult:
-        """Textual's, counted."""
+        """Textual's, counted; a change inside one line paints that line alone."""
         self._text_version += 1
+        plain = not self._matches and self._matching_bracket_location is None
         self._matches = {}
         self._shift_marks(edit)
-        return super().edit(edit)  # type: ignore[arg-type]
+        row = edit.to_location[0]  # type: ignore[attr-defined]
+        rows = {row, edit.from_location[0], *(place[0] for place in self.selection)}  # type: ignore[attr-defined]
+        plain = plain and len(rows) == 1 and "\n" not in edit.text  # type: ignore[attr-defined]
+        before = self.document[row]
+        self._one_row = plain
+        try:
+            result = super().edit(edit)  # type: ignore[arg-type]
+        finally:
+            self._one_row = False
+        if plain:
+            after = self.document[row]
+            told = opens_block(before) == opens_block(after) and indent_of(before) == indent_of(after)
+            if told and self._matching_bracket_location is None:
+                self.refresh_lines(row)
+            else:  # lines below may have other colours, or a bracket in another line is marked
+                self.refresh()
+        return result
+
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> Self:
+        """Textual's; what would paint everything for a change inside one line is left to :meth:`edit`."""
+        if self._one_row and not regions and not layout and not recompose:
+            return self
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def _undo_batch(self, edits: Sequence[object]) -> None:
         self._text_version += 1
@@ -398,7 +434,17 @@ class YamlArea(TextArea, inherit_bindings=False):
     def notify_style_update(self) -> None:
         """The theme or a style changed."""
         self._look.clear()
+        self._painted.clear()
         super().notify_style_update()
+
+    def _refresh_size(self) -> None:
+        """Textual's, in steps of some columns: each new size lays out the whole screen."""
+        width, height = self.document.get_size(self.indent_width)
+        width += self.gutter_width + 1  # the cursor may stand behind the last character
+        room = self.scrollable_content_region.width
+        stepped = -(-width // _STEP) * _STEP
+        self.virtual_size = Size(room if width <= room < stepped else stepped, height)
+        self._refresh_scrollbars()
 
     def _style(self, kind: str) -> Style:
         style = self._look.get(kind)
@@ -430,6 +476,35 @@ class YamlArea(TextArea, inherit_bindings=False):
         return text
 
     def _render_line(self, y: int) -> Strip:
+        """A row; one that neither cursor nor selection touches is taken from those painted before.
+
+        Textual forgets every row with each change of the text, which would be most of a key's time.
+        """
+        row = y + self.scroll_offset.y
+        top, bottom = sorted(self.selection)
+        bracket = self._matching_bracket_location
+        if (
+            row >= self.document.line_count
+            or top[0] <= row <= bottom[0]
+            or (bracket is not None and bracket[0] == row)
+        ):
+            return self._paint_line(y)
+        key = (
+            row,
+            self.document[row],
+            is_block_text(self.document.lines, row),
+            tuple(self._marks.get(row, ())),
+            tuple(self._matches.get(row, ())),
+            self.size,
+            self.gutter_width,
+            self.scroll_offset.x,
+        )
+        strip = self._painted.get(key)
+        if strip is None:
+            strip = self._painted[key] = self._paint_line(y)
+        return strip
+
+    def _paint_line(self, y: int) -> Strip:
         strip = super()._render_line(y)
         marks = self._marks.get(y + self.scroll_offset.y)
         if not marks:

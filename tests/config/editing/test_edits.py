@@ -8,7 +8,6 @@ from config.editing import (
     SharedValueError,
     add_item,
     apply,
-    comment_toggle,
     move_item,
     remove,
     rename_key,
@@ -144,13 +143,6 @@ def test_a_key_is_renamed_in_place() -> None:
 def test_what_cannot_be_parsed_is_refused_with_its_line() -> None:
     with pytest.raises(EditError, match="the file is not valid YAML in line 3"):
         set_value("a: 1\nb: [1\n", ("a",), 2)
-
-
-def test_comments_toggle_and_come_back() -> None:
-    text = "a:\n  b: 1\n\n    c: 2\n"
-    there = comment_toggle(text, 1, 3).text
-    assert there == "a:\n  # b: 1\n\n  #   c: 2\n"
-    assert comment_toggle(there, 1, 3).text == text
 
 
 def test_five_thousand_lines_can_be_edited() -> None:
