@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 What = Literal["pictures", "problems", "scanned", "gone"]
 
 _APART = 0.1  # seconds between two pictures of a scan under way
+_SHARE = 10  # at least so many times what showing the last picture took lies between two of them
 _CALM = 0.3  # seconds without a change after which problems are looked for
 _COMPARED = 1500  # pictures; more are not compared with each other unasked
 _BACK = 1.0  # seconds between looks for a folder that is gone
@@ -160,7 +161,7 @@ class DatasetFeed:
             items: list[Item] = []
             orphans: list[Path] = []
             problems: list[Problem] = []
-            told = loop.time()
+            told, apart = loop.time(), _APART
             failure: Exception | None = None
             while (batch := await arrived.get()) is not None:
                 if isinstance(batch, Exception):
@@ -171,9 +172,11 @@ class DatasetFeed:
                 problems += batch.problems
                 if first and batch.items:
                     session.put_more(batch.items)
-                    if len(items) == len(batch.items) or loop.time() - told > _APART:
-                        told = loop.time()
+                    if len(items) == len(batch.items) or loop.time() - told > apart:
+                        began = loop.time()
                         self._changed("pictures")
+                        told = loop.time()
+                        apart = max(_APART, _SHARE * (told - began))
             await reading
             self.scanning = False
             if failure is not None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tui.pictures.row import PictureRow
 
 _DRAFT_AFTER = 0.4  # seconds without typing after which a draft is written
+_FOLLOW_AFTER = 0.08  # seconds at rest after which the cursor's picture is shown large
 _FILTER_AFTER = 0.1  # seconds without typing after which the filter is applied
 
 
@@ -144,6 +145,7 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
         self._dirty: set[str] = set()  # pictures whose draft is not on disk as it is here
         self._draft_timer: Timer | None = None
         self._filter_timer: Timer | None = None
+        self._follow_timer: Timer | None = None
 
     # Layout
 
@@ -281,6 +283,9 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
 
     def _show_picture(self) -> None:
         """Bring the right side to the picture under the cursor."""
+        if self._follow_timer is not None:
+            self._follow_timer.stop()
+            self._follow_timer = None
         item, session = self.item, self.session
         problems = session.problems_of(item.name) if item is not None else []
         cut = cut_of(item, session.training.resolutions, self._resolution) if item is not None else None
@@ -318,9 +323,23 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
     # The pictures
 
     def on_picture_view_moved(self) -> None:
-        """The cursor stands on another picture."""
+        """The cursor stands on another picture; what is beside it follows once the keys rest."""
+        if self._follow_timer is not None:
+            self._follow_timer.stop()
+        self._follow_timer = self.set_timer(_FOLLOW_AFTER, self._follow_cursor)
+
+    def _follow_cursor(self) -> None:
         self._show_picture()
         self.refresh_bindings()
+
+    def _catch_up(self) -> None:
+        """Have the right side show the picture under the cursor now."""
+        if self._follow_timer is not None:
+            self._follow_cursor()
+
+    def on_descendant_focus(self) -> None:
+        """Whoever gets the keys gets them for the picture under the cursor."""
+        self._catch_up()
 
     def on_picture_view_chosen(self) -> None:
         """Other pictures are chosen."""
@@ -329,6 +348,7 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
 
     def on_picture_view_opened(self) -> None:
         """Edit its caption."""
+        self._catch_up()
         self.query_one(CaptionEditor).focus()
 
     def action_view(self) -> None:
