@@ -20,7 +20,7 @@ from backend.datasets.thumbnails import Thumbnails
 from tui.dataset_edits import DatasetEdits
 from tui.dataset_feed import DatasetFeed, What
 from tui.dataset_session import DatasetSession, Undo, View
-from tui.dataset_training import load_training
+from tui.dataset_training import last_training, load_training
 from tui.messages import OperationFailed, RunsChanged
 from tui.pictures.shelf import Shelf
 from tui.screens.base import MainScreen
@@ -76,6 +76,7 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
         &.-tags TagPane, &.-problems ProblemPane { display: block; }
         &.-tags PicturePreview, &.-problems PicturePreview { display: none; }
         &.-short CaptionBox { height: 7; }
+        &.-narrow #right { width: 2fr; min-width: 20; }
     }
     """
     HELP: ClassVar[str] = (
@@ -127,6 +128,14 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
             show=False,
             id="dataset.training",
             tooltip="Resolutions and trigger word that it is checked for.",
+        ),
+        Binding(
+            "d",
+            "compare",
+            "Duplicates",
+            show=False,
+            id="dataset.duplicates",
+            tooltip="Look for pictures that look alike; once more stops it.",
         ),
         Binding("f5", "rescan", "Rescan", show=False, id="dataset.rescan", tooltip="Read the folder again."),
         Binding(
@@ -182,6 +191,8 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
     @work(exclusive=True, group="follow", exit_on_error=False)
     async def _follow(self) -> None:
         assert self._feed is not None
+        root = self.flux.root
+        self.session.training = await asyncio.to_thread(last_training, root, self.folder)
         await self._feed.follow()
 
     def on_unmount(self) -> None:
@@ -194,8 +205,9 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
             self.app.notify(str(error), title="A draft was not kept", severity="error", markup=False)
 
     def on_resize(self) -> None:
-        """A low window has a low editor."""
+        """A low window has a low editor, a narrow one leaves the list most of its room."""
         self.set_class(self.size.height < 30, "-short")
+        self.set_class(self.size.width < 76, "-narrow")
 
     def show_runs(self, change: RunsChanged) -> None:
         """Runs are not shown here."""
@@ -225,6 +237,9 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
                 f"The folder {self.folder} is gone. What you typed is kept as drafts; "
                 "it goes on when the folder is back."
             )
+        if what == "compared":
+            self._show_titles()
+            return
         if what == "problems":
             self.query_one(ProblemPane).show_problems(self.session.problems)
         self._show_all()
@@ -264,6 +279,9 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
         state = " · gone" if self._feed and self._feed.gone else ""
         if self._feed is not None and self._feed.scanning:
             state = " · reading"
+        elif self._feed is not None and self._feed.compared is not None:
+            done, of = self._feed.compared
+            state = f" · comparing {done * 100 // max(1, of)} %"
         box.border_title = Content(f"{clip(self.folder.name, 30)} · {count}{state}")
         words = []
         chosen = len(shelf.chosen) + shelf.hidden
@@ -398,6 +416,32 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
         """Take up what changed in ``paths``; in the whole folder if none is named."""
         if self._feed is not None and not self._feed.gone:
             await (self._feed.look(paths) if paths else self._feed.scan())
+
+    def action_compare(self) -> None:
+        """Look for pictures that look alike, or stop looking."""
+        feed = self._feed
+        if feed is None:
+            return
+        if feed.compared is not None:
+            feed.stop_comparing()
+        elif feed.scanning:
+            self.notify("The pictures are still being read.", severity="warning", markup=False)
+        else:
+            self._compare(feed)
+
+    @work(group="compare", exit_on_error=False)
+    async def _compare(self, feed: DatasetFeed) -> None:
+        ticking = self.set_interval(0.25, self._show_titles)
+        try:
+            found = await feed.compare()
+        finally:
+            ticking.stop()
+        if found is None:
+            words = "Stopped; what was looked at is remembered."
+        else:
+            same, alike = plural(len(found.exact), "group"), plural(len(found.near), "group")
+            words = f"{same} of equal files, {alike} of pictures that look alike; p shows them."
+        self.notify(words, title="Duplicates", markup=False)
 
     # Filter
 
