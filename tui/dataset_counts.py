@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from backend.datasets.library import Summary, summary
+from backend.datasets.library import RunUse, Summary, summary
 from backend.datasets.lint import LintOptions, lint
 from backend.datasets.scan import scan_all
 from tui.dataset_session import Places
@@ -19,18 +19,19 @@ class Counts(NamedTuple):
     problems: int = 0
 
 
-def count(root: Path, folder: Path, *, again: bool = False) -> Counts:
+def count(root: Path, folder: Path, use: RunUse | None = None, *, again: bool = False) -> Counts:
     """Counts of a dataset: from what is remembered of it, or by reading the folder.
 
     Args:
         root: The data folder.
         folder: The dataset.
+        use: The run it was used in last, if that is known.
         again: Read the folder though something is remembered.
 
     Raises:
         DatasetError: The folder cannot be read.
     """
-    training = load_training(root, folder)
+    training = load_training(root, folder, use)
     index = Places(root).index(folder, training.caption_ext)
     found = summary(folder, index)
     if not found.exists:

@@ -186,12 +186,13 @@ class DatasetEdits:
         self._browser.app.push_screen(ConfirmScreen(question), answered)
 
     def _mend(self, problems: Sequence[Problem]) -> tuple[Undo | None, str]:
-        results = self.session.mend(problems)
+        results, undo = self.session.mend(problems)
         failed = [result for result in results if result.failure is not None]
-        words = f"{plural(len(results) - len(failed), 'problem')} mended."
+        words = f"{plural(len(results) - len(failed), 'problem')} mended"
+        words += "; u takes it back." if undo is not None else "."
         if failed:
             words += f" Not mended: {one_line(failed[0].problem.file)} {one_line(failed[0].failure or '')}."
-        return None, words
+        return undo, words
 
     # What it is checked for
 

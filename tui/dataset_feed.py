@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from backend.datasets.scan import Batch, Item
     from tui.dataset_session import DatasetSession
 
-What = Literal["pictures", "problems", "scanned", "gone"]
+What = Literal["pictures", "problems", "scanned", "gone", "compared"]
 
 _APART = 0.1  # seconds between two pictures of a scan under way
+_SHARE = 10  # at least so many times what showing the last picture took lies between two of them
 _CALM = 0.3  # seconds without a change after which problems are looked for
 _COMPARED = 1500  # pictures; more are not compared with each other unasked
 _BACK = 1.0  # seconds between looks for a folder that is gone
@@ -48,8 +49,10 @@ class DatasetFeed:
         self._one = asyncio.Lock()  # scan at a time
         self._linting: asyncio.Task[None] | None = None
         self._duplicates: Duplicates | None = None
+        self._enough = threading.Event()
         self.scanning = True
         self.gone = False
+        self.compared: tuple[int, int] | None = None  # how many of how many, while compare is under way
 
     @property
     def calm(self) -> bool:
@@ -160,7 +163,7 @@ class DatasetFeed:
             items: list[Item] = []
             orphans: list[Path] = []
             problems: list[Problem] = []
-            told = loop.time()
+            told, apart = loop.time(), _APART
             failure: Exception | None = None
             while (batch := await arrived.get()) is not None:
                 if isinstance(batch, Exception):
@@ -171,9 +174,11 @@ class DatasetFeed:
                 problems += batch.problems
                 if first and batch.items:
                     session.put_more(batch.items)
-                    if len(items) == len(batch.items) or loop.time() - told > _APART:
-                        told = loop.time()
+                    if len(items) == len(batch.items) or loop.time() - told > apart:
+                        began = loop.time()
                         self._changed("pictures")
+                        told = loop.time()
+                        apart = max(_APART, _SHARE * (told - began))
             await reading
             self.scanning = False
             if failure is not None:
@@ -228,9 +233,55 @@ class DatasetFeed:
                 return
             await self._find(items, orphans)
 
+    def stop_comparing(self) -> None:
+        """End :meth:`compare`; what was looked at is remembered for the next time."""
+        self._enough.set()
+
+    async def compare(self) -> Duplicates | None:
+        """Look for pictures that are alike, however many there are; None if it was stopped or failed."""
+        session, enough = self._session, self._enough
+        items, orphans = list(session.items.values()), list(session.orphans)
+        enough.clear()
+        self.compared = (0, len(items))
+        self._changed("compared")
+
+        def progress(done: int, of: int) -> None:
+            self.compared = (done, of)  # read by the screen now and then
+
+        def halted() -> bool:
+            return enough.is_set() or self._halt.is_set()
+
+        try:
+            found = await asyncio.to_thread(
+                partial(find_duplicates, items, index=session.index, cancelled=halted, progress=progress)
+            )
+        except (DatasetError, OSError) as error:
+            self._failed(f"The pictures were not compared: {error}")
+            return None
+        finally:
+            self.compared = None
+            self._changed("compared")
+        if halted():
+            return None
+        self._duplicates = found
+        await self._find(items, orphans)
+        return found
+
+    def _duplicates_of(self, items: list[Item]) -> Duplicates | None:
+        """What was found earlier, without pictures that are gone."""
+        if self._duplicates is None:
+            return None
+        names = {item.name for item in items}
+
+        def left(groups: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+            kept = (tuple(name for name in group if name in names) for group in groups)
+            return tuple(group for group in kept if len(group) > 1)
+
+        return Duplicates(left(self._duplicates.exact), left(self._duplicates.near))
+
     async def _find(self, items: list[Item], orphans: list[Path]) -> None:
         try:
-            found = await asyncio.to_thread(self._session.lint, items, orphans, self._duplicates)
+            found = await asyncio.to_thread(self._session.lint, items, orphans, self._duplicates_of(items))
         except (DatasetError, OSError) as error:
             self._failed(str(error))
             return

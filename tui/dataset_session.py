@@ -28,7 +28,7 @@ from backend.datasets.trash import Trash
 from backend.home import home
 from tui.pictures.caption_desk import CaptionDesk, Draft
 from tui.pictures.row import PictureRow
-from tui.text import plural
+from tui.text import one_line, plural
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -232,10 +232,24 @@ class DatasetSession:
             self.folder, items, self.options, orphans=orphans, duplicates=duplicates, scanned=self.found
         )
 
-    def mend(self, problems: Sequence[Problem]) -> list[Mended]:
+    def mend(self, problems: Sequence[Problem]) -> tuple[list[Mended], Undo | None]:
         """Mends problems one by one (reads and writes)."""
         items = list(self.items.values())
-        return mend(problems, self.folder, items, self.options, trash=self._trash, journal=self._journal)
+        results = mend(problems, self.folder, items, self.options, trash=self._trash, journal=self._journal)
+        done = [result for result in results if result.back is not None]
+
+        def back() -> str:
+            kept = []
+            for result in reversed(done):
+                try:
+                    assert result.back is not None
+                    result.back()
+                except (DatasetError, OSError) as error:
+                    kept.append(f"{one_line(result.problem.file)} {one_line(str(error))}")
+            words = f"{plural(len(done) - len(kept), 'file')} as before mending."
+            return f"{words} Not taken back: {kept[0]}." if kept else words
+
+        return results, Undo(f"{plural(len(done), 'problem')} mended", back) if done else None
 
     def put_problems(self, problems: Iterable[Problem]) -> None:
         """Have these problems, worst first."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from backend.datasets.library import RunUse, last_config, last_used
 from backend.files import read_json, write_json
 from tui.dataset_session import Training
 
@@ -12,16 +14,39 @@ def _file(root: Path) -> Path:
     return root / "datasets" / "training.json"
 
 
-def load_training(root: Path, folder: Path) -> Training:
-    """What was chosen for a dataset; the defaults if nothing was, or it cannot be read."""
-    data = read_json(_file(root))
-    entry = data.get(str(folder)) if isinstance(data, dict) else None
-    if not isinstance(entry, dict):
-        return Training()
+def load_training(root: Path, folder: Path, use: RunUse | None = None) -> Training:
+    """What was chosen for a dataset; if nothing was, or it cannot be read, what its last use says.
+
+    Args:
+        root: The data folder.
+        folder: The dataset.
+        use: Where it was used; the defaults hold without it.
+    """
+    entry = _stored(root, folder)
+    if entry is None:
+        if use is None:
+            return Training()
+        return Training(use.resolutions or Training().resolutions, use.trigger)
     resolutions, trigger = entry.get("resolutions"), entry.get("trigger")
     if not (isinstance(resolutions, list) and resolutions and all(type(r) is int for r in resolutions)):
         resolutions = list(Training().resolutions)
     return Training(tuple(resolutions), trigger if isinstance(trigger, str) else "")
+
+
+def last_training(root: Path, folder: Path) -> Training:
+    """As :func:`load_training`; looks at the runs, then the config library, if nothing was chosen (reads)."""
+    if _stored(root, folder) is not None:
+        return load_training(root, folder)
+    use = last_used([folder], root).get(folder)
+    if use is None:
+        use = last_config(folder, sorted((root / "configs").glob("*.y*ml")))
+    return load_training(root, folder, use)
+
+
+def _stored(root: Path, folder: Path) -> dict[str, Any] | None:
+    data = read_json(_file(root))
+    entry = data.get(str(folder)) if isinstance(data, dict) else None
+    return entry if isinstance(entry, dict) else None
 
 
 def store_training(root: Path, folder: Path, training: Training) -> None:

@@ -63,11 +63,21 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class RunUse:
-    """A run that a dataset was used in: its id, name, and when it was launched (seconds since 1970)."""
+    """A run, or a config that was not launched yet, that a dataset was used in.
+
+    Attributes:
+        id: Of the run; empty for a config.
+        name: What it is called.
+        created: When it was launched, or the config last changed: seconds since 1970.
+        resolutions: What it trains the dataset at; none if the config does not say it properly.
+        trigger: Its trigger word, or nothing.
+    """
 
     id: str
     name: str
     created: float
+    resolutions: tuple[int, ...] = ()
+    trigger: str = ""
 
 
 class Library:
@@ -176,23 +186,54 @@ def last_used(paths: Iterable[Path], root: Path | None = None) -> dict[Path, Run
     for run in runs:
         if len(found) == len(wanted):
             break
-        for folder in _folders_of(run.path / "config.yaml"):
+        for folder, resolutions, trigger in _uses_in(run.path / "config.yaml"):
             path = wanted.get(os.path.realpath(folder))
             if path is not None:
-                found.setdefault(path, RunUse(run.id, run.name, run.created))
+                found.setdefault(path, RunUse(run.id, run.name, run.created, resolutions, trigger))
     return found
 
 
-def _folders_of(config: Path) -> list[str]:
+def last_config(path: Path, configs: Iterable[Path]) -> RunUse | None:
+    """The newest of some config files that a dataset is used in; reads them."""
+    wanted, found = os.path.realpath(path), None
+    for config in configs:
+        try:
+            changed = config.stat().st_mtime
+        except OSError:
+            continue
+        if found is not None and changed <= found.created:
+            continue
+        for folder, resolutions, trigger in _uses_in(config):
+            if os.path.realpath(folder) == wanted:
+                found = RunUse("", config.stem, changed, resolutions, trigger)
+    return found
+
+
+def _uses_in(config: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    """Folder, resolutions and trigger word of each dataset in a config; nothing if it cannot be read."""
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         data = yaml.load(config.read_text(encoding="utf-8"), Loader=loader)
-        datasets = data["config"]["process"][0]["datasets"]
-        return [entry["folder_path"] for entry in datasets if isinstance(entry.get("folder_path"), str)]
+        process = data["config"]["process"][0]
+        trigger = process.get("trigger_word")
+        return [
+            (
+                entry["folder_path"],
+                _resolutions(entry.get("resolution")),
+                trigger if type(trigger) is str else "",
+            )
+            for entry in process["datasets"]
+            if isinstance(entry.get("folder_path"), str)
+        ]
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
         return []
+
+
+def _resolutions(value: Any) -> tuple[int, ...]:
+    values = value if isinstance(value, list) else [value]
+    return tuple(sorted(set(values))) if all(type(it) is int and 64 <= it <= 4096 for it in values) else ()
 
 
 # -- paths that a terminal pastes ------------------------------------------------------------------

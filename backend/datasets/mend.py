@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from backend.datasets import captions
@@ -15,8 +16,9 @@ from backend.datasets.lint import RULES, LintOptions
 from backend.datasets.problems import Problem
 from backend.datasets.rules.pictures import SUFFIXES
 from backend.datasets.scan import Item
-from backend.datasets.sidecar import Marks, marks_of, set_many, set_marks
+from backend.datasets.sidecar import Marks, marks_of, set_many
 from backend.datasets.trash import Trash
+from backend.files import atomic_file
 from backend.trainer.captions import CaptionError, read_caption
 
 
@@ -28,11 +30,14 @@ class Mended:
         problem: The problem.
         done: What was done, a clause about the file; empty if nothing was.
         failure: Why it was not.
+        back: Takes it back; raises DatasetError or OSError, and changes nothing, where others changed the
+            file since.
     """
 
     problem: Problem
     done: str = ""
     failure: str | None = None
+    back: Callable[[], None] | None = field(default=None, compare=False, repr=False)
 
 
 def safe(problems: Iterable[Problem]) -> list[Problem]:
@@ -69,12 +74,16 @@ def mend(
         if way is None:
             continue
         try:
-            results.append(Mended(problem, way(problem)))
+            done, back = way(problem)
+            results.append(Mended(problem, done, back=back))
         except (DatasetError, CaptionError) as error:
             results.append(Mended(problem, failure=str(error)))
         except OSError as error:
             results.append(Mended(problem, failure=f"cannot be changed ({reason(error)})"))
     return results
+
+
+Done = tuple[str, Callable[[], None]]  # what was done, and what takes it back
 
 
 class _Mender:
@@ -85,7 +94,7 @@ class _Mender:
         self._items = {item.name: item for item in items}
         self._options = options
         self._trash, self._journal = trash, journal
-        self.ways: dict[str, Callable[[Problem], str]] = {
+        self.ways: dict[str, Callable[[Problem], Done]] = {
             "caption-bom": self._utf8,
             "caption-not-utf8": self._reencode,
             "caption-missing": self._create,
@@ -102,15 +111,16 @@ class _Mender:
             raise DatasetError("is not in the dataset any more")
         return item
 
-    def _utf8(self, problem: Problem) -> str:
+    def _utf8(self, problem: Problem) -> Done:
         path = self._item(problem).caption_path
         text = read_caption(path)
         if text is None:
             raise DatasetError("has no caption any more")
+        before = path.read_bytes()
         captions.write(path, text)
-        return "its caption is saved as plain UTF-8"
+        return "its caption is saved as plain UTF-8", partial(_rewrite, path, path.read_bytes(), before)
 
-    def _reencode(self, problem: Problem) -> str:
+    def _reencode(self, problem: Problem) -> Done:
         path = self._item(problem).caption_path
         raw = path.read_bytes()
         try:
@@ -118,47 +128,80 @@ class _Mender:
         except UnicodeDecodeError:
             raise DatasetError("has a caption that is not Windows-1252 either") from None
         backup = path.with_name(path.name + ".original")
-        if not backup.exists():
+        fresh = not backup.exists()
+        if fresh:
             backup.write_bytes(raw)  # a guess: what it said is kept
         captions.write(path, text)
-        return f"its caption is read as Windows-1252 and saved as UTF-8; {backup.name} has what it was"
+        written = path.read_bytes()
 
-    def _create(self, problem: Problem) -> str:
-        self._journal.apply(plan(CreateMissing(), {self._item(problem).caption_path: None}))
-        return "has an empty caption to fill in"
+        def back() -> None:
+            _rewrite(path, written, raw)
+            if fresh:
+                backup.unlink(missing_ok=True)
 
-    def _trigger(self, problem: Problem) -> str:
+        words = f"its caption is read as Windows-1252 and saved as UTF-8; {backup.name} has what it was"
+        return words, back
+
+    def _create(self, problem: Problem) -> Done:
+        applied = self._journal.apply(plan(CreateMissing(), {self._item(problem).caption_path: None}))
+        return "has an empty caption to fill in", partial(self._unedit, applied.id)
+
+    def _unedit(self, edit: str) -> None:
+        if self._journal.undo(edit).conflicts:
+            raise DatasetError("has a caption that changed since")
+
+    def _trigger(self, problem: Problem) -> Done:
         item = self._item(problem)
         edit = PutTrigger(self._options.trigger or "")
         applied = self._journal.apply(plan(edit, {item.caption_path: item.caption}))
         if applied.conflicts:
             raise DatasetError("has a caption that changed meanwhile")
-        return "has the trigger word in its caption"
+        return "has the trigger word in its caption", partial(self._unedit, applied.id)
 
-    def _discard(self, problem: Problem) -> str:
-        self._trash.delete([self._folder / problem.file], caption_ext=None)
-        return "is in the trash"
+    def _discard(self, problem: Problem) -> Done:
+        ticket = self._trash.delete([self._folder / problem.file], caption_ext=None)
 
-    def _rename(self, problem: Problem) -> str:
+        def back() -> None:
+            self._trash.undo(ticket.id)
+
+        return "is in the trash", back
+
+    def _rename(self, problem: Problem) -> Done:
         item = self._item(problem)
         wanted = SUFFIXES.get(item.header.format) if item.header is not None else None
         if wanted is None:
             raise DatasetError("is of a format that training does not know; convert it")
         target = item.path.with_suffix(wanted[0])
-        if os.path.lexists(target):
-            raise DatasetError(f"is not renamed, for {target.name} exists already")
-        marks = marks_of(item.path)
-        item.path.rename(target)
-        if marks != Marks():
-            set_many({item.path: Marks(), target: marks})
-        return f"is named {target.name}"
+        _rename(item.path, target)
+        return f"is named {target.name}", partial(_rename, target, item.path)
 
-    def _exclude(self, problem: Problem) -> str:
+    def _exclude(self, problem: Problem) -> Done:
         path = self._item(problem).path
-        set_marks(path, replace(marks_of(path), excluded=True))
-        return "is excluded from training"
+        before = set_many({path: replace(marks_of(path), excluded=True)})
+        return "is excluded from training", partial(_remark, before)
 
-    def _uncrop(self, problem: Problem) -> str:
+    def _uncrop(self, problem: Problem) -> Done:
         path = self._item(problem).path
-        set_marks(path, replace(marks_of(path), crop=None))
-        return "has no crop any more"
+        before = set_many({path: replace(marks_of(path), crop=None)})
+        return "has no crop any more", partial(_remark, before)
+
+
+def _rewrite(path: Path, now: bytes, before: bytes) -> None:
+    if path.read_bytes() != now:
+        raise DatasetError("has a caption that changed since")
+    with atomic_file(path) as file:
+        file.write(before)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename a picture; its marks go along."""
+    if os.path.lexists(target):
+        raise DatasetError(f"is not renamed, for {target.name} exists already")
+    marks = marks_of(source)
+    source.rename(target)
+    if marks != Marks():
+        set_many({source: Marks(), target: marks})
+
+
+def _remark(marks: dict[Path, Marks]) -> None:
+    set_many(marks)

@@ -132,6 +132,7 @@ def find_duplicates(
     index: Index | None = None,
     near: bool = True,
     cancelled: Callable[[], bool] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Duplicates:
     """Look for pictures that are the same. Decodes every picture that the index does not know.
 
@@ -140,6 +141,7 @@ def find_duplicates(
         index: Remembers hashes.
         near: Whether to look for pictures that only look alike, too.
         cancelled: Asked now and then; what was found so far is returned if it says so.
+        progress: Told how many pictures of how many have been looked at.
     """
     readable = [item for item in items if item.header is not None]
     stop = cancelled or (lambda: False)
@@ -149,9 +151,11 @@ def find_duplicates(
     known = index.hashes(readable, "perceptual") if index is not None else {}
     prints: dict[str, Fingerprint] = {}
     fresh: dict[str, str] = {}
-    for item in readable:
+    for done, item in enumerate(readable):
         if stop():
             break
+        if progress is not None:
+            progress(done, len(readable))
         text = known.get(item.name)
         if text is None:
             with contextlib.suppress(DatasetError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,17 +34,8 @@ async def watch(folder: Path, stop: asyncio.Event | None = None) -> AsyncIterato
     """
     from watchfiles import awatch
 
-    from backend.datasets.sidecar import SIDECAR
-
     folder = _absolute(folder)
     stop = stop or asyncio.Event()
-
-    def wanted(_: object, path: str) -> bool:
-        relative = Path(path)
-        parts = relative.relative_to(folder).parts if relative.is_relative_to(folder) else relative.parts[-1:]
-        return not any(part.startswith(".") for part in parts[:-1]) and (
-            not parts or not parts[-1].startswith(".") or parts[-1] == SIDECAR
-        )
 
     if not folder.is_dir():
         yield Changes(gone=True)
@@ -51,7 +43,7 @@ async def watch(folder: Path, stop: asyncio.Event | None = None) -> AsyncIterato
     try:
         async for found in awatch(
             folder,
-            watch_filter=wanted,
+            watch_filter=lambda _, path: _wanted(folder, path),
             debounce=_DEBOUNCE,
             step=_STEP,
             stop_event=stop,
@@ -69,6 +61,61 @@ async def watch(folder: Path, stop: asyncio.Event | None = None) -> AsyncIterato
             yield Changes(gone=True)
             return
         raise
+
+
+async def watch_many(
+    folders: Collection[Path], stop: asyncio.Event | None = None
+) -> AsyncIterator[frozenset[Path]]:
+    """Which of some folders changed, came or went, until ``stop`` is set; one thread for all of them.
+
+    What is left out is as for :func:`watch`.
+    """
+    from watchfiles import awatch
+
+    stop = stop or asyncio.Event()
+    known = {_absolute(folder): folder for folder in folders}
+    there = await asyncio.to_thread(_existing, known)
+    while not stop.is_set():
+        if not there:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _LOOK)
+        else:
+            async for found in awatch(
+                *there,
+                watch_filter=lambda _, path: any(_wanted(folder, path) for folder in known),
+                debounce=_DEBOUNCE,
+                step=_STEP,
+                stop_event=stop,
+                rust_timeout=int(_LOOK * 1000),
+                yield_on_timeout=True,
+                ignore_permission_denied=True,
+            ):
+                paths = [Path(path) for _, path in found]
+                changed = {name for at, name in known.items() if any(p.is_relative_to(at) for p in paths)}
+                if changed:
+                    yield frozenset(changed)
+                if await asyncio.to_thread(_existing, known) != there:
+                    break
+        now = await asyncio.to_thread(_existing, known)
+        if other := now ^ there:
+            yield frozenset(known[at] for at in other)
+        there = now
+
+
+def _existing(folders: Iterable[Path]) -> set[Path]:
+    return {folder for folder in folders if folder.is_dir()}
+
+
+def _wanted(folder: Path, path: str) -> bool:
+    """Whether a path in a folder may matter: no hidden file but the sidecar."""
+    from backend.datasets.sidecar import SIDECAR
+
+    at = Path(path)
+    if not at.is_relative_to(folder):
+        return False
+    parts = at.relative_to(folder).parts
+    hidden = any(part.startswith(".") for part in parts[:-1])
+    return not hidden and (not parts or not parts[-1].startswith(".") or parts[-1] == SIDECAR)
 
 
 def _absolute(folder: Path) -> Path:

@@ -217,6 +217,41 @@ def find_lora(name_or_path: str, report: Reporter, stop: StopControl, *, key: st
     )
 
 
+def find_whole(
+    name_or_path: str, patterns: Sequence[str], report: Reporter, stop: StopControl, *, what: str
+) -> Path:
+    """The folder of a model in one piece (transformers' format), downloaded if it has to be.
+
+    Args:
+        name_or_path: A folder or a Hub id.
+        patterns: Names of the files that are needed.
+        report: Told of the download's progress.
+        stop: Asked while it downloads.
+        what: What it is called in messages.
+
+    Raises:
+        TrainingError: There is none, access is denied, or the network is down and there is no copy.
+        StopRequested: It was asked to stop.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if not is_hub_id(name_or_path):
+        raise TrainingError(
+            f"there is no {what} {name_or_path}: give a folder or a Hugging Face id (owner/name)",
+            "no_model",
+            bad_input=True,
+        )
+
+    def wanted(info: ModelInfo) -> list[tuple[str, int]]:
+        files = [(name, size) for name, size in _wanted(info, patterns) if "/" not in name]
+        if not any(name.endswith(".safetensors") for name, _ in files):
+            raise TrainingError(f"{info.id} is no {what}: it has no .safetensors file", "unsupported_model")
+        return files
+
+    return _download(name_or_path, wanted, patterns, report, stop)
+
+
 def lora_files(info: ModelInfo, key: str) -> list[tuple[str, int]]:
     """Name and size of the file of a LoRA; ``key`` is where the config names it.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 from textual.widgets import Input
 
+from backend.datasets.phash import Fingerprint, fingerprint
 from backend.datasets.sidecar import Box, marks_of
 from tests.tui.dataset_folders import CAPTIONS, browser, library_app, make_dataset, open_browser, said
 from tests.tui.fakes import HOSTILE, escapes, screen_text, until, write_picture
@@ -259,6 +261,42 @@ async def test_problems_lead_to_their_pictures_and_are_mended(tmp_path: Path, fo
         await until(lambda: not (folder / "lost.txt").exists())
         await pilot.press("escape")
         assert screen.focused is screen.query_one(PictureList)
+        await until(lambda: len(screen.session.undos) == 2)
+        await pilot.press("u")
+        await until((folder / "lost.txt").exists)
+        await until(lambda: len(screen.session.undos) == 1)
+        await pilot.press("u")
+        await until(lambda: not (folder / "cat.txt").exists())
+
+
+async def test_pictures_are_compared_by_a_key_and_that_can_be_stopped(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.dataset_feed._COMPARED", 0)  # as in a folder of thousands
+    (folder / "ape2.png").write_bytes((folder / "ape.png").read_bytes())
+    held, looked = threading.Event(), threading.Event()
+
+    def slow(path: Path) -> Fingerprint:
+        looked.set()
+        held.wait(30)
+        return fingerprint(path)
+
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        assert "duplicate-exact" not in [problem.rule for problem in screen.session.problems]
+        with monkeypatch.context() as patch:
+            patch.setattr("backend.datasets.phash.fingerprint", slow)
+            await pilot.press("d")
+            await until(looked.is_set)
+            await until(lambda: "comparing" in screen_text(app))
+            await pilot.press("d")
+            held.set()
+            await until(lambda: "Stopped" in said(app))
+        assert "comparing" not in screen_text(app)
+        await pilot.press("d")
+        await until(lambda: "1 group of equal files" in said(app))
+        assert "duplicate-exact" in [problem.rule for problem in screen.session.problems]
 
 
 async def test_a_bulk_edit_is_previewed_applied_and_taken_back(tmp_path: Path, folder: Path) -> None:

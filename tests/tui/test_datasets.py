@@ -11,6 +11,8 @@ from textual import events
 from backend.datasets.library import Library
 from tests.tui.dataset_folders import library_app, make_dataset, open_library, said
 from tests.tui.fakes import escapes, screen_text, settled, until, write_picture
+from tui.dataset_session import Training
+from tui.dataset_training import last_training, store_training
 from tui.screens.ask_text import TextScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.dataset_browser import DatasetBrowserScreen
@@ -144,3 +146,40 @@ async def test_hostile_folder_names(tmp_path: Path, name: str) -> None:
         await pilot.press("enter")
         await until(lambda: isinstance(app.screen, DatasetBrowserScreen) and "ape.png" in screen_text(app))
         assert not escapes(screen_text(app))
+
+
+async def test_counts_follow_what_happens_outside(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "animals")
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 24)) as pilot:
+        screen = await open_library(pilot)
+        await until(lambda: "5 pictures" in screen_text(app) and screen._stop is not None)
+
+        def five_then_six() -> bool:
+            # Again and again: the watch may just be about to begin.
+            (folder / "yak.txt").write_text("a yak", encoding="utf-8")
+            write_picture(folder / "yak.png", (96, 96))
+            return "6 pictures" in screen_text(app)
+
+        await until(five_then_six)
+        shutil.rmtree(folder)
+        await until(lambda: "the folder is not there" in screen_text(app))
+        await pilot.press("1")
+        await pilot.pause()
+        assert screen._stop is not None
+        await until(screen._stop.is_set)
+
+
+async def test_a_dataset_is_checked_for_what_trained_it_last(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "animals")
+    root = tmp_path / "home"
+    text = (
+        "config:\n  process:\n  - trigger_word: {}\n    datasets:\n"
+        f"    - folder_path: {folder}\n      resolution: {{}}\n"
+    )
+    assert last_training(root, folder) == Training()
+    (root / "configs").mkdir(parents=True)
+    (root / "configs" / "mine.yaml").write_text(text.format("ohwx", 768), encoding="utf-8")
+    assert last_training(root, folder) == Training((768,), "ohwx")
+    store_training(root, folder, Training((256,), "mine"))
+    assert last_training(root, folder) == Training((256,), "mine")

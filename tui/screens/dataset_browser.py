@@ -20,7 +20,7 @@ from backend.datasets.thumbnails import Thumbnails
 from tui.dataset_edits import DatasetEdits
 from tui.dataset_feed import DatasetFeed, What
 from tui.dataset_session import DatasetSession, Undo, View
-from tui.dataset_training import load_training
+from tui.dataset_training import last_training, load_training
 from tui.messages import OperationFailed, RunsChanged
 from tui.pictures.shelf import Shelf
 from tui.screens.base import MainScreen
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tui.pictures.row import PictureRow
 
 _DRAFT_AFTER = 0.4  # seconds without typing after which a draft is written
+_FOLLOW_AFTER = 0.08  # seconds at rest after which the cursor's picture is shown large
 _FILTER_AFTER = 0.1  # seconds without typing after which the filter is applied
 
 
@@ -75,6 +76,7 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
         &.-tags TagPane, &.-problems ProblemPane { display: block; }
         &.-tags PicturePreview, &.-problems PicturePreview { display: none; }
         &.-short CaptionBox { height: 7; }
+        &.-narrow #right { width: 2fr; min-width: 20; }
     }
     """
     HELP: ClassVar[str] = (
@@ -127,6 +129,14 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
             id="dataset.training",
             tooltip="Resolutions and trigger word that it is checked for.",
         ),
+        Binding(
+            "d",
+            "compare",
+            "Duplicates",
+            show=False,
+            id="dataset.duplicates",
+            tooltip="Look for pictures that look alike; once more stops it.",
+        ),
         Binding("f5", "rescan", "Rescan", show=False, id="dataset.rescan", tooltip="Read the folder again."),
         Binding(
             "escape", "back", "Back", show=False, id="dataset.back", tooltip="End the filter; else leave."
@@ -144,6 +154,7 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
         self._dirty: set[str] = set()  # pictures whose draft is not on disk as it is here
         self._draft_timer: Timer | None = None
         self._filter_timer: Timer | None = None
+        self._follow_timer: Timer | None = None
 
     # Layout
 
@@ -180,6 +191,8 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
     @work(exclusive=True, group="follow", exit_on_error=False)
     async def _follow(self) -> None:
         assert self._feed is not None
+        root = self.flux.root
+        self.session.training = await asyncio.to_thread(last_training, root, self.folder)
         await self._feed.follow()
 
     def on_unmount(self) -> None:
@@ -192,8 +205,9 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
             self.app.notify(str(error), title="A draft was not kept", severity="error", markup=False)
 
     def on_resize(self) -> None:
-        """A low window has a low editor."""
+        """A low window has a low editor, a narrow one leaves the list most of its room."""
         self.set_class(self.size.height < 30, "-short")
+        self.set_class(self.size.width < 76, "-narrow")
 
     def show_runs(self, change: RunsChanged) -> None:
         """Runs are not shown here."""
@@ -223,6 +237,9 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
                 f"The folder {self.folder} is gone. What you typed is kept as drafts; "
                 "it goes on when the folder is back."
             )
+        if what == "compared":
+            self._show_titles()
+            return
         if what == "problems":
             self.query_one(ProblemPane).show_problems(self.session.problems)
         self._show_all()
@@ -262,6 +279,9 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
         state = " · gone" if self._feed and self._feed.gone else ""
         if self._feed is not None and self._feed.scanning:
             state = " · reading"
+        elif self._feed is not None and self._feed.compared is not None:
+            done, of = self._feed.compared
+            state = f" · comparing {done * 100 // max(1, of)} %"
         box.border_title = Content(f"{clip(self.folder.name, 30)} · {count}{state}")
         words = []
         chosen = len(shelf.chosen) + shelf.hidden
@@ -281,6 +301,9 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
 
     def _show_picture(self) -> None:
         """Bring the right side to the picture under the cursor."""
+        if self._follow_timer is not None:
+            self._follow_timer.stop()
+            self._follow_timer = None
         item, session = self.item, self.session
         problems = session.problems_of(item.name) if item is not None else []
         cut = cut_of(item, session.training.resolutions, self._resolution) if item is not None else None
@@ -318,9 +341,23 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
     # The pictures
 
     def on_picture_view_moved(self) -> None:
-        """The cursor stands on another picture."""
+        """The cursor stands on another picture; what is beside it follows once the keys rest."""
+        if self._follow_timer is not None:
+            self._follow_timer.stop()
+        self._follow_timer = self.set_timer(_FOLLOW_AFTER, self._follow_cursor)
+
+    def _follow_cursor(self) -> None:
         self._show_picture()
         self.refresh_bindings()
+
+    def _catch_up(self) -> None:
+        """Have the right side show the picture under the cursor now."""
+        if self._follow_timer is not None:
+            self._follow_cursor()
+
+    def on_descendant_focus(self) -> None:
+        """Whoever gets the keys gets them for the picture under the cursor."""
+        self._catch_up()
 
     def on_picture_view_chosen(self) -> None:
         """Other pictures are chosen."""
@@ -329,6 +366,7 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
 
     def on_picture_view_opened(self) -> None:
         """Edit its caption."""
+        self._catch_up()
         self.query_one(CaptionEditor).focus()
 
     def action_view(self) -> None:
@@ -378,6 +416,32 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
         """Take up what changed in ``paths``; in the whole folder if none is named."""
         if self._feed is not None and not self._feed.gone:
             await (self._feed.look(paths) if paths else self._feed.scan())
+
+    def action_compare(self) -> None:
+        """Look for pictures that look alike, or stop looking."""
+        feed = self._feed
+        if feed is None:
+            return
+        if feed.compared is not None:
+            feed.stop_comparing()
+        elif feed.scanning:
+            self.notify("The pictures are still being read.", severity="warning", markup=False)
+        else:
+            self._compare(feed)
+
+    @work(group="compare", exit_on_error=False)
+    async def _compare(self, feed: DatasetFeed) -> None:
+        ticking = self.set_interval(0.25, self._show_titles)
+        try:
+            found = await feed.compare()
+        finally:
+            ticking.stop()
+        if found is None:
+            words = "Stopped; what was looked at is remembered."
+        else:
+            same, alike = plural(len(found.exact), "group"), plural(len(found.near), "group")
+            words = f"{same} of equal files, {alike} of pictures that look alike; p shows them."
+        self.notify(words, title="Duplicates", markup=False)
 
     # Filter
 

@@ -16,6 +16,7 @@ from textual.worker import get_current_worker
 
 from backend.datasets.errors import DatasetError
 from backend.datasets.library import Library, import_pictures, last_used, parse_paths
+from backend.datasets.watch import watch_many
 from tui.dataset_counts import Counts, count
 from tui.messages import OperationFailed, RunsChanged
 from tui.screens.ask_text import TextScreen
@@ -75,6 +76,7 @@ class DatasetsScreen(MainScreen):
         self._counts: dict[Path, Counts] = {}
         self._again = False
         self._uses: dict[Path, RunUse] = {}
+        self._stop: asyncio.Event | None = None
 
     @property
     def _library(self) -> Library:
@@ -117,21 +119,50 @@ class DatasetsScreen(MainScreen):
         if choose in paths:
             self.query_one(DatasetList).highlighted = paths.index(choose)
         again, self._again = self._again, False
-        for path in paths:
-            try:
-                self._counts[path] = await asyncio.to_thread(
-                    partial(count, self.flux.root, path, again=again)
-                )
-            except (DatasetError, OSError) as error:
-                self.post_message(OperationFailed(f"The dataset {path.name}", str(error)))
-            if get_current_worker().is_cancelled:
-                return
-            self._show()
         try:
             self._uses = await asyncio.to_thread(last_used, paths, self.flux.root)
         except (DatasetError, OSError) as error:
             self.post_message(OperationFailed("The runs", str(error)))
-        self._show()
+        self._stop_watching()
+        await self._count(paths, again=again)
+        if not get_current_worker().is_cancelled and self.is_current:
+            self._watch(paths)
+
+    async def _count(self, paths: Iterable[Path], *, again: bool) -> None:
+        for path in paths:
+            try:
+                self._counts[path] = await asyncio.to_thread(
+                    partial(count, self.flux.root, path, self._uses.get(path), again=again)
+                )
+            except (DatasetError, OSError) as error:
+                self.post_message(OperationFailed(f"The dataset {path.name}", str(error)))
+            self._show()
+
+    @work(exclusive=True, group="watch", exit_on_error=False)
+    async def _watch(self, paths: list[Path]) -> None:
+        """Count what changes while the library is looked at."""
+        stop = self._stop = asyncio.Event()
+        try:
+            async for changed in watch_many(paths, stop):
+                if stop.is_set():
+                    return
+                await self._count(sorted(changed), again=True)
+        except (DatasetError, OSError, RuntimeError) as error:
+            self.post_message(OperationFailed("Changes of the folders are not seen", str(error)))
+        finally:
+            stop.set()
+
+    def _stop_watching(self) -> None:
+        if self._stop is not None:
+            self._stop.set()
+
+    def on_screen_suspend(self) -> None:
+        """Nobody looks: the browser has a watch of its own."""
+        self._stop_watching()
+
+    def on_unmount(self) -> None:
+        """Let the watching thread go."""
+        self._stop_watching()
 
     def _show(self) -> None:
         known = self.query_one(DatasetList)

@@ -93,16 +93,19 @@ def cells_of(picture: Image.Image) -> list[Strip]:
     """A small RGB picture as lines of text: a cell for each column and each two rows of its pixels."""
     columns, rows = picture.size
     data = picture.tobytes()
-
-    def pixel(x: int, y: int) -> Color:
-        at = 3 * (y * columns + x)
-        return Color.from_rgb(data[at], data[at + 1], data[at + 2])
-
     strips = []
     for top in range(0, rows, 2):
+        row = 3 * top * columns
+        upper, lower = data[row : row + 3 * columns], data[row + 3 * columns : row + 6 * columns]
         line = []
-        for x in range(columns):
-            below = pixel(x, top + 1) if top + 1 < rows else None
-            line.append(Segment(_UPPER_HALF, Style(color=pixel(x, top), bgcolor=below)))
+        start = 0
+        for x in range(1, columns + 1):
+            here, before = slice(3 * x, 3 * x + 3), slice(3 * start, 3 * start + 3)
+            if x < columns and upper[here] == upper[before] and lower[here] == lower[before]:
+                continue  # one segment for a run of cells that are alike
+            below = Color.from_rgb(*lower[before]) if lower else None
+            style = Style.from_color(Color.from_rgb(*upper[before]), below)
+            line.append(Segment(_UPPER_HALF * (x - start), style))
+            start = x
         strips.append(Strip(line, columns))
     return strips

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.style import Style
 from textual import work
 from textual.message import Message
 from textual.strip import Strip
@@ -17,6 +18,7 @@ from tui.widgets.half_cells import Frame, PictureError, cells_of, framed, open_p
 if TYPE_CHECKING:
     from PIL import Image
     from textual import events
+    from textual.geometry import Region
 
     from tui.terminal import Protocol
 
@@ -58,6 +60,9 @@ class HalfCellPicture(Widget):
         self._frame: Frame | None = None
         self._decoded: tuple[tuple[int, int], Image.Image] | None = None  # cells, and the picture for them
         self._strips: list[Strip] = []
+        self._lines: dict[int, Strip] = {}  # painted lines, kept while nothing they depend on changes
+        self._painted_for: tuple[object, ...] = ()
+        self._base = Style()
         self._problem = ""
 
     def show_picture(self, path: Path | None, *, again: bool = False, frame: Frame | None = None) -> None:
@@ -107,24 +112,42 @@ class HalfCellPicture(Widget):
             self._decoded = (size, message.image) if message.image is not None else None
             self.refresh()
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The visible lines; the style is looked up once."""
+        self._base = self.rich_style
+        state = (self._base, self.size, id(self._strips), self._problem, self._path)
+        if state != self._painted_for:
+            self._painted_for = state
+            self._lines.clear()
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """A line of the picture, which stands in the middle."""
+        line = self._lines.get(y)
+        if line is None:
+            line = self._lines[y] = self._line(y)
+        return line
+
+    def _line(self, y: int) -> Strip:
         width, height = self.size
-        blank = Strip.blank(width, self.rich_style)
+        base = self._base
+        blank = Strip.blank(width, base)
         if not self._strips:
             words = f"({self._problem})" if self._problem else ("…" if self._path else "")
             if y != height // 2:
                 return blank
             from rich.segment import Segment
 
-            return Strip([Segment(words[:width].center(width), self.rich_style)], width)
+            return Strip([Segment(words[:width].center(width), base)], width)
         row = y - (height - len(self._strips)) // 2
         if not 0 <= row < len(self._strips):
             return blank
-        strip = self._strips[row].apply_style(self.rich_style)  # the last half row may be open below
+        strip = self._strips[row]
+        if row == len(self._strips) - 1:  # its lower half may be open
+            strip = strip.apply_style(base)
         left = max(0, (width - strip.cell_length) // 2)
-        line = Strip.join([Strip.blank(left, self.rich_style), strip])
-        return line.adjust_cell_length(width, self.rich_style)
+        line = Strip.join([Strip.blank(left, base), strip])
+        return line.adjust_cell_length(width, base)
 
 
 class GraphicsPicture(Widget):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from rich.segment import Segment
 from textual.binding import Binding, BindingType
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 TILE_SIZES = ((14, 6), (18, 8), (26, 12), (38, 18))  # cells, the line of words included
 _KEPT = 400  # thumbnails in memory
+_TOGETHER = 0.04  # seconds in which thumbnails gather before they are painted
 
 
 class Thumbnail(NamedTuple):
@@ -35,6 +38,20 @@ class Thumbnail(NamedTuple):
     stamp: object
     width: int
     height: int
+
+
+class _Look(NamedTuple):
+    """Everything that a tile's lines depend on but the theme."""
+
+    name: str
+    marks: str
+    severity: str
+    chosen: bool
+    at_cursor: bool
+    width: int
+    height: int
+    state: str
+    thumbnail: Thumbnail | None
 
 
 class PictureGrid(PictureView):
@@ -88,7 +105,8 @@ class PictureGrid(PictureView):
         self._ready: deque[tuple[Thumbnail, list[Strip] | Exception]] = deque()
         self._strips: OrderedDict[Thumbnail, list[Strip] | None] = OrderedDict()
         self._loader: Loader[Thumbnail, list[Strip]] = Loader(self._load, self._loaded)
-        self._asked: tuple[object, ...] = ()
+        self._rows: dict[int, list[Strip]] = {}  # rows of tiles, while they are painted
+        self._arriving = False
 
     # Layout
 
@@ -113,6 +131,11 @@ class PictureGrid(PictureView):
         tiles = self.tiles
         return tiles.place(index)[1], tiles.tile_height
 
+    def region_of(self, index: int) -> Region:
+        """The tile."""
+        tiles = self.tiles
+        return Region(*tiles.place(index), tiles.tile_width, tiles.tile_height)
+
     def stepped(self, columns: int, rows: int) -> int:
         """By tiles."""
         return self.tiles.step(self.shelf.cursor, columns, rows)
@@ -135,20 +158,31 @@ class PictureGrid(PictureView):
         self.post_message(self.Arrived())
 
     def on_picture_grid_arrived(self) -> None:
-        """Show what is ready."""
+        """Show what is ready, soon: several together cost one painting."""
+        if not self._arriving:
+            self._arriving = True
+            self.set_timer(_TOGETHER, self._show_ready)
+
+    def _show_ready(self) -> None:
+        self._arriving = False
+        arrived = set()
         while self._ready:
             key, result = self._ready.popleft()
             self._strips[key] = None if isinstance(result, Exception) else result
             self._strips.move_to_end(key)
+            arrived.add(key)
         while len(self._strips) > _KEPT:
             self._strips.popitem(last=False)
-        self.refresh()
+        tiles = self.tiles
+        seen = self._keys(tiles.seen(self.scroll_offset.y, self.size.height), tiles)
+        self.refresh_pictures(*(index for key, index in seen.items() if key in arrived))
 
-    def _key(self, index: int, tiles: Tiles) -> Thumbnail | None:
-        row = self.row_of(self.shelf.names[index])
-        if row is None:
-            return None
+    def _key(self, row: PictureRow, tiles: Tiles) -> Thumbnail:
         return Thumbnail(row.path, row.stamp, tiles.tile_width - 2, tiles.tile_height - 1)
+
+    def _keys(self, indexes: Iterable[int], tiles: Tiles) -> dict[Thumbnail, int]:
+        rows = ((index, self.row_of(self.shelf.names[index])) for index in indexes)
+        return {self._key(row, tiles): index for index, row in rows if row is not None}
 
     def ask_for_thumbnails(self) -> None:
         """Have loaded what is seen and is not there, then what is a page away."""
@@ -158,7 +192,7 @@ class PictureGrid(PictureView):
         seen = tiles.seen(top, height)
         near = tiles.seen(top, height, around=height)
         order = [*seen, *range(seen.stop, near.stop), *range(near.start, seen.start)]
-        keys = [key for index in order if (key := self._key(index, tiles)) is not None]
+        keys = self._keys(order, tiles)
         self._loader.want([key for key in keys if key not in self._strips])
         for key in keys:
             if key in self._strips:
@@ -182,68 +216,85 @@ class PictureGrid(PictureView):
     def complete(self) -> bool:
         """Whether every thumbnail that is seen has come."""
         tiles = self.tiles
-        keys = [self._key(i, tiles) for i in tiles.seen(self.scroll_offset.y, self.size.height)]
-        return all(key is None or key in self._strips for key in keys)
+        keys = self._keys(tiles.seen(self.scroll_offset.y, self.size.height), tiles)
+        return all(key in self._strips for key in keys)
 
     # Painting
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The visible lines; each row of tiles is looked up once."""
+        self._rows.clear()
+        return super().render_lines(crop)
 
     def painted(self, y: int) -> Strip:
         """A line through a row of tiles."""
         tiles = self.tiles
         row_of_tiles, line = divmod(y, tiles.tile_height)
-        first = row_of_tiles * tiles.columns
-        parts = []
-        for index in range(first, min(first + tiles.columns, len(self.shelf))):
-            parts.append(self._tile_line(index, line, tiles))
-        return Strip.join(parts) if parts else Strip.blank(self.size.width, self._base)
-
-    def _tile_line(self, index: int, line: int, tiles: Tiles) -> Strip:
-        name = self.shelf.names[index]
-        at_cursor = index == self.shelf.cursor
-        base = self._base
-        width = tiles.tile_width - 2
-        bar = Segment("┃" if at_cursor else " ", base + self.look("chosen"))
-        row = self.row_of(name)
-        if line == tiles.tile_height - 1:
-            style = base + self.look("cursor") if at_cursor else base
-            marks = row.marks.strip() if row is not None else ""
-            tick = "✓" if self.shelf.is_chosen(name) else ""
-            words = f"{tick}{marks} " if tick or marks else ""
-            severity = style + self.look(row.severity) if row is not None and row.severity else style
-            words = words[:width]
-            return Strip(
-                [
-                    bar,
-                    Segment(words, severity),
-                    Segment(fit(_stem(name), width - len(words)), style),
-                    Segment(" ", base),
-                ]
-            )
-        strips = None
-        key = self._key(index, tiles)
-        if key is not None and self._pictures:
-            strips = self._strips.get(key)
+        strips = self._rows.get(row_of_tiles)
         if strips is None:
-            middle = line == (tiles.tile_height - 1) // 2
-            waits = key is not None and key not in self._strips
-            words = ("…" if waits else "no picture") if middle and self._pictures else ""
-            return Strip(
-                [bar, Segment(words.center(width)[:width], base + self.look("muted")), Segment(" ", base)]
-            )
-        at = line - (tiles.tile_height - 1 - len(strips)) // 2
-        if not 0 <= at < len(strips):
-            return Strip([bar, Segment(" " * (width + 1), base)])
-        picture = strips[at]
-        if at == len(strips) - 1:  # its lower half may be open
-            picture = picture.apply_style(base)
-        left = (width - picture.cell_length) // 2
-        return Strip.join(
-            [
-                Strip([bar, Segment(" " * left, base)]),
-                picture,
-                Strip([Segment(" " * (width - left - picture.cell_length + 1), base)]),
-            ]
+            strips = self._rows[row_of_tiles] = self._row_lines(row_of_tiles, tiles)
+        return strips[line] if strips else Strip.blank(self.size.width, self._base)
+
+    def _row_lines(self, row_of_tiles: int, tiles: Tiles) -> list[Strip]:
+        first = row_of_tiles * tiles.columns
+        looks = [self._look_of(i, tiles) for i in range(first, min(first + tiles.columns, len(self.shelf)))]
+        if not looks:
+            return []
+
+        def joined() -> list[Strip]:
+            parts = [self.kept(look, partial(self._tile, look)) for look in looks]
+            lines = [Strip.join(strips) for strips in zip(*parts, strict=True)]
+            return [line.adjust_cell_length(self.size.width, self._base) for line in lines]
+
+        return self.kept((self.size.width, *looks), joined)
+
+    def _look_of(self, index: int, tiles: Tiles) -> _Look:
+        name = self.shelf.names[index]
+        row = self.row_of(name)
+        key = self._key(row, tiles) if row is not None and self._pictures else None
+        state = "none" if key is None else "waits" if key not in self._strips else "there"
+        if state == "there" and self._strips[key] is None:  # type: ignore[index]
+            state = "none"
+        return _Look(
+            _stem(name),
+            row.marks.strip() if row is not None else "",
+            row.severity if row is not None else "",
+            self.shelf.is_chosen(name),
+            index == self.shelf.cursor,
+            tiles.tile_width,
+            tiles.tile_height,
+            state,
+            key,
         )
+
+    def _tile(self, look: _Look) -> list[Strip]:
+        """All lines of a tile."""
+        base, width = self._base, look.width - 2
+        above = look.height - 1
+        bar = Segment("┃" if look.at_cursor else " ", base + self.look("chosen"))
+        gap = Segment(" ", base)
+        empty = Strip([bar, Segment(" " * (width + 1), base)], look.width)
+        pictures = self._strips.get(look.thumbnail) if look.thumbnail is not None else None
+        lines = [empty] * above
+        if pictures:
+            top = (above - len(pictures)) // 2
+            for at, picture in enumerate(pictures):
+                if at == len(pictures) - 1:  # its lower half may be open
+                    picture = picture.apply_style(base)
+                left = (width - picture.cell_length) // 2
+                right = width - left - picture.cell_length + 1
+                before = [bar, Segment(" " * left, base)] if left else [bar]
+                lines[top + at] = Strip([*before, *picture, Segment(" " * right, base)], look.width)
+        elif self._pictures:
+            words = "…" if look.state == "waits" else "no picture"
+            muted = base + self.look("muted")
+            lines[above // 2] = Strip([bar, Segment(words.center(width)[:width], muted), gap], look.width)
+        style = base + self.look("cursor") if look.at_cursor else base
+        tick = "✓" if look.chosen else ""
+        words = (f"{tick}{look.marks} " if tick or look.marks else "")[:width]
+        severity = style + self.look(look.severity) if look.severity else style
+        name = Segment(fit(look.name, width - len(words)), style)
+        return [*lines, Strip([bar, Segment(words, severity), name, gap] if words else [bar, name, gap])]
 
 
 def _stem(name: str) -> str:

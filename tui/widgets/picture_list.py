@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.segment import Segment
 from textual.strip import Strip
 
 from tui.text import fit
 from tui.widgets.picture_view import PictureView
+
+if TYPE_CHECKING:
+    from tui.pictures.row import PictureRow
 
 
 class PictureList(PictureView):
@@ -34,12 +39,15 @@ class PictureList(PictureView):
         if not 0 <= y < len(self.shelf):
             return Strip.blank(width, self._base)
         name = self.shelf.names[y]
-        row = self.row_of(name)
+        row, chosen, at_cursor = self.row_of(name), self.shelf.is_chosen(name), y == self.shelf.cursor
+        look = (name, row, chosen, at_cursor, width)
+        return self.kept(look, lambda: [self._line(name, row, width, chosen=chosen, at_cursor=at_cursor)])[0]
+
+    def _line(self, name: str, row: PictureRow | None, width: int, *, chosen: bool, at_cursor: bool) -> Strip:
         base = self._base
-        if y == self.shelf.cursor:
+        if at_cursor:
             base = base + self.look("cursor")
         muted = base + self.look("muted")
-        chosen = self.shelf.is_chosen(name)
         tick = Segment("✓" if chosen else " ", base + self.look("chosen"))
         if row is None:
             return Strip([tick, Segment(fit(f"    {name}", width - 1), base)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
@@ -15,6 +16,8 @@ from textual.strip import Strip
 
 from tui.pictures.shelf import Shelf
 from tui.text import clip
+
+_KEPT = 600  # painted rows or tiles in memory
 
 if TYPE_CHECKING:
     from textual import events
@@ -136,6 +139,7 @@ class PictureView(ScrollView, can_focus=True, inherit_bindings=False):
         self.placeholder = ""
         self._look: dict[str, Style] = {}
         self._base = Style()
+        self._kept: OrderedDict[Hashable, list[Strip]] = OrderedDict()  # what was painted, by its look
 
     # What the two views differ in
 
@@ -150,6 +154,11 @@ class PictureView(ScrollView, can_focus=True, inherit_bindings=False):
     def lines_of(self, index: int) -> tuple[int, int]:
         """First line and number of lines of a picture."""
         raise NotImplementedError
+
+    def region_of(self, index: int) -> Region:
+        """The cells of a picture in the whole content."""
+        first, count = self.lines_of(index)
+        return Region(0, first, self.size.width, count)
 
     def stepped(self, columns: int, rows: int) -> int:
         """The index so far from the cursor."""
@@ -191,6 +200,7 @@ class PictureView(ScrollView, can_focus=True, inherit_bindings=False):
         """The theme or a style changed."""
         super().notify_style_update()
         self._look.clear()
+        self._kept.clear()
 
     def look(self, name: str) -> Style:
         """A component's style, without a background that it does not name."""
@@ -202,8 +212,29 @@ class PictureView(ScrollView, can_focus=True, inherit_bindings=False):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """The visible lines; what they have in common is looked up once."""
-        self._base = self.rich_style
+        base = self.rich_style
+        if base != self._base:
+            self._base = base
+            self._kept.clear()
         return super().render_lines(crop)
+
+    def kept(self, look: Hashable, paint: Callable[[], list[Strip]]) -> list[Strip]:
+        """What was painted for a look before; painted now if it was not, or was forgotten.
+
+        The same strips again cost Textual nothing: they remember how they are filtered, cut and written.
+
+        Args:
+            look: Everything that the strips depend on but the theme.
+            paint: Makes them.
+        """
+        strips = self._kept.get(look)
+        if strips is None:
+            strips = self._kept[look] = paint()
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(look)
+        return strips
 
     def render_line(self, y: int) -> Strip:
         """One visible line."""
@@ -212,14 +243,23 @@ class PictureView(ScrollView, can_focus=True, inherit_bindings=False):
             words = clip(self.placeholder, width) if y == 0 else ""
             style = self._base + self.look("muted")
             return Strip([Segment(words, style)]).adjust_cell_length(width, self._base)
-        return self.painted(y + self.scroll_offset.y).adjust_cell_length(width, self._base)
+        line = self.painted(y + self.scroll_offset.y)
+        return line.adjust_cell_length(width, self._base)
 
     # Keys
 
+    def refresh_pictures(self, *indexes: int) -> None:
+        """Paint a few pictures anew, and nothing else."""
+        seen = self.size.region
+        regions = [self.region_of(index).translate((0, -self.scroll_offset.y)) for index in indexes]
+        if visible := [region for it in regions if (region := it.intersection(seen))]:
+            self.refresh(*visible)
+
     def _go(self, index: int) -> None:
+        before = self.shelf.cursor
         if self.shelf.go(index):
             self.show_cursor()
-            self.refresh()
+            self.refresh_pictures(before, self.shelf.cursor)
             self.post_message(self.Moved())
 
     def action_step(self, columns: int, rows: int) -> None:
@@ -248,7 +288,8 @@ class PictureView(ScrollView, can_focus=True, inherit_bindings=False):
     def action_choose(self) -> None:
         """Choose, or not, and go on."""
         self.shelf.toggle()
-        self._choice_changed()
+        self.refresh_pictures(self.shelf.cursor)
+        self.post_message(self.Chosen())
         self.action_step(1, 0)
 
     def action_choose_range(self) -> None:

@@ -78,11 +78,14 @@ def test_the_newest_run_that_used_a_dataset(folder: Path, home: Path) -> None:
         RunFolder(place).create()
         RunFolder(place).write_record(record)
         RunFolder(place).config.write_text(
-            f"config: {{process: [{{datasets: [{{folder_path: '{folder}'}}]}}]}}", encoding="utf-8"
+            f"config: {{process: [{{trigger_word: {run}, datasets: [{{folder_path: '{folder}', "
+            "resolution: [1024, 512]}]}]}",
+            encoding="utf-8",
         )
         registry.add(record)
     found = last_used([folder, folder.parent])
     assert {path: (use.id, use.name) for path, use in found.items()} == {folder: ("new", "name new")}
+    assert (found[folder].resolutions, found[folder].trigger) == ((512, 1024), "new")
 
 
 def test_pasted_and_dropped_paths(tmp_path: Path) -> None:

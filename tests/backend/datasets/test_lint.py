@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from backend.datasets.errors import DatasetError
 from backend.datasets.lint import RULES, LintOptions, lint
 from backend.datasets.mend import mend, safe
 from backend.datasets.phash import find_duplicates
 from backend.datasets.problems import Problem
 from backend.datasets.scan import scan_all
-from backend.datasets.sidecar import Box, Marks, marks_of, set_marks
+from backend.datasets.sidecar import SIDECAR, Box, Marks, marks_of, set_marks
 from tests.backend.datasets.conftest import captioned, draw
 
 OPTIONS = LintOptions(resolutions=(64,), trigger="zork")
@@ -182,11 +183,31 @@ def test_excluded_pictures_are_left_alone_and_a_crop_counts(good: Path) -> None:
 def test_what_has_a_fix_is_mended(good: Path, rule: str, left: str | None) -> None:
     FAULTS[rule][0](good)
     problems = look(good)
+    before = {path.name: path.read_bytes() for path in good.iterdir() if path.name != SIDECAR}
     assert problems[0].fix is not None
     results = mend(problems, good, scan_all(good).items, OPTIONS)
     assert [result.failure for result in results] == [None]
     assert results[0].done
     assert [problem.rule for problem in look(good)] == ([left] if left else [])
+    assert results[0].back is not None
+    results[0].back()
+    assert {path.name: path.read_bytes() for path in good.iterdir() if path.name != SIDECAR} == before
+    assert look(good) == problems
+
+
+def test_mending_is_not_taken_back_over_what_others_wrote_since(good: Path) -> None:
+    caption("x", b"\xef\xbb\xbfzork, a cat")(good)
+    picture("y.png", format="JPEG")(good)
+    results = {it.problem.rule: it for it in mend(look(good), good, scan_all(good).items, OPTIONS)}
+    (good / "x.txt").write_text("zork, mine", encoding="utf-8")
+    draw(good / "y.png", (96, 96), 5)
+    for rule, words in (("caption-bom", "changed since"), ("picture-extension", "exists already")):
+        back = results[rule].back
+        assert back is not None
+        with pytest.raises(DatasetError, match=words):
+            back()
+    assert (good / "x.txt").read_text(encoding="utf-8") == "zork, mine"
+    assert (good / "y.jpg").is_file()
 
 
 def test_rules_with_a_fix_are_those_that_can_be_mended() -> None:

@@ -1,0 +1,294 @@
+"""A captioning job's folder: its request, and its progress as JSON lines.
+
+``request.json`` is what is asked, ``progress.jsonl`` what was done (a line for each picture, appended the
+moment it is known), ``process.json`` who does it, ``stop`` asks to stop, ``log.txt`` is the process's output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backend.captioning.request import CaptioningError, CaptionRequest, request_of
+from backend.datasets.errors import reason
+from backend.files import read_json, write_json
+from backend.home import home
+from backend.launchers.process import ask_to_stop, is_alive, spawn_detached
+
+# -P: the working folder must not be searched for modules.
+CAPTIONER = (sys.executable, "-P", "-m", "backend.trainer.captioner")
+
+ENDED = ("finished", "stopped", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one picture.
+
+    Attributes:
+        name: The picture, as in a scan.
+        caption: Its caption; None if there is none.
+        problem: Why there is none.
+    """
+
+    name: str
+    caption: str | None = None
+    problem: str = ""
+
+
+@dataclass
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        state: ``queued``, ``downloading``, ``loading``, ``captioning``, or one of :data:`ENDED`.
+        done: Pictures done, or bytes while it downloads.
+        total: Of how many.
+        detail: A few more words; why it failed.
+        results: What became of the pictures so far, by name.
+    """
+
+    state: str = "queued"
+    done: int = 0
+    total: int = 0
+    detail: str = ""
+    results: dict[str, Result] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process said that it is done."""
+        return self.state in ENDED
+
+    @property
+    def problems(self) -> list[Result]:
+        """Pictures without a caption."""
+        return [result for result in self.results.values() if result.caption is None]
+
+
+class CaptionJob:
+    """One captioning job.
+
+    Args:
+        path: Its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.progress_file = path / "progress.jsonl"
+        self.stop_file = path / "stop"
+
+    @property
+    def request(self) -> CaptionRequest:
+        """What is asked.
+
+        Raises:
+            CaptioningError: The folder holds no job.
+        """
+        return request_of(read_json(self.path / "request.json"))
+
+    @property
+    def drafts(self) -> Path | None:
+        """Where its captions are kept as drafts; the data folder's place for them if None."""
+        where = read_json(self.path / "drafts.json")
+        return Path(where) if isinstance(where, str) else None
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is alive."""
+        handle = read_json(self.path / "process.json")
+        return isinstance(handle, dict) and is_alive(handle)
+
+    def start(
+        self, *, environment: Mapping[str, str] | None = None, command: Sequence[str] = CAPTIONER
+    ) -> None:
+        """Start the process, which outlives this one; it goes on where an earlier one stopped.
+
+        A job that had finished begins anew. Nothing happens if it runs.
+
+        Args:
+            environment: The process's variables; this one's, with the Hugging Face token, if None.
+            command: The program, without its last argument, the job's folder.
+
+        Raises:
+            CaptioningError: It cannot be started.
+        """
+        if self.running:
+            return
+        try:
+            self.stop_file.unlink(missing_ok=True)
+            if read_progress(self.progress_file).state == "finished":
+                self.progress_file.unlink(missing_ok=True)
+            with ProgressWriter(self.progress_file) as writer:
+                writer.state("queued")
+            handle = spawn_detached(
+                (*command, str(self.path)),
+                log=self.path / "log.txt",
+                folder=self.path,
+                environment=_environment(self.request.folder) if environment is None else environment,
+            )
+            write_json(self.path / "process.json", handle)
+        except OSError as error:
+            raise CaptioningError(f"captioning cannot be started in {self.path}: {reason(error)}") from None
+
+    def stop(self) -> None:
+        """Ask the process to stop after the pictures it has in hand; :meth:`start` goes on from there."""
+        with contextlib.suppress(OSError):
+            self.stop_file.touch()
+        handle = read_json(self.path / "process.json")
+        if isinstance(handle, dict):
+            ask_to_stop(handle)
+
+    def follow(self) -> Follower:
+        """Reads its progress again and again, only what is new."""
+        return Follower(self)
+
+
+def make_job(request: CaptionRequest, root: Path | None = None) -> CaptionJob:
+    """The job of a request: the same one for the same request, so that it goes on where it stopped.
+
+    Args:
+        request: What is asked.
+        root: The data folder; the user's if None.
+
+    Raises:
+        CaptioningError: The dataset is not there, or the folder cannot be made.
+    """
+    base = root or home()
+    if not request.folder.is_dir():
+        raise CaptioningError(f"the folder {request.folder} does not exist")
+    stem = re.sub(r"[^\w.-]+", "-", request.folder.name)[:40].strip("-.") or "dataset"
+    path = base / "captioning" / f"{stem}-{request.digest}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / "request.json", request.record)
+        write_json(path / "drafts.json", str(base / "datasets" / "drafts"))
+    except (OSError, UnicodeEncodeError) as error:
+        raise CaptioningError(f"the captioning job cannot be kept in {path}: {error}") from None
+    return CaptionJob(path)
+
+
+def running_job(folder: Path, root: Path | None = None) -> CaptionJob | None:
+    """The job that is captioning a dataset right now, whoever started it."""
+    for file in sorted(((root or home()) / "captioning").glob("*/request.json")):
+        job = CaptionJob(file.parent)
+        with contextlib.suppress(CaptioningError):
+            if job.request.folder == folder and job.running:
+                return job
+    return None
+
+
+class Follower:
+    """Reads a job's progress, each time only what was added.
+
+    Args:
+        job: The job.
+    """
+
+    def __init__(self, job: CaptionJob) -> None:
+        self._job = job
+        self._offset = 0
+        self.progress = Progress()
+
+    def read(self) -> list[Result]:
+        """Take up what is new; returns the pictures that were done since the last call.
+
+        A process that died without a word counts as failed.
+        """
+        alive = self._job.running  # asked first: what it says last is then in the file
+        new: list[Result] = []
+        try:
+            with self._job.progress_file.open("rb") as file:
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._offset += len(line)
+                    if (result := _take(line, self.progress)) is not None:
+                        new.append(result)
+        except OSError:
+            pass
+        if not alive and not self.progress.ended:
+            self.progress.state = "failed"
+            self.progress.detail = f"it ended without a word; its output is in {self._job.path / 'log.txt'}"
+        return new
+
+
+def read_progress(file: Path) -> Progress:
+    """How far a job is by its ``progress.jsonl``; a torn last line is left out."""
+    progress = Progress()
+    with contextlib.suppress(OSError), file.open("rb") as lines:
+        for line in lines:
+            _take(line, progress)
+    return progress
+
+
+def _take(line: bytes, progress: Progress) -> Result | None:
+    try:
+        record = json.loads(line)
+        if "name" in record:
+            caption = record.get("caption")
+            result = Result(
+                str(record["name"]),
+                caption if isinstance(caption, str) else None,
+                str(record.get("problem", "")),
+            )
+            progress.results[result.name] = result
+            return result
+        progress.state, progress.detail = str(record["state"]), str(record.get("detail", ""))
+        progress.done, progress.total = int(record.get("done", 0)), int(record.get("total", 0))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass
+    return None
+
+
+class ProgressWriter:
+    """Appends to a ``progress.jsonl``; what a crash left of a last line is cut off first.
+
+    Args:
+        file: The file; made if it is missing.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file.open("ab+")
+        self._file.seek(0)
+        kept = self._file.read()
+        self._file.truncate(kept.rfind(b"\n") + 1)
+
+    def __enter__(self) -> ProgressWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def state(self, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
+        """What is being done."""
+        self._write({"state": state, "done": done, "total": total, "detail": detail})
+
+    def result(self, result: Result) -> None:
+        """What became of a picture."""
+        record = {"name": result.name, "caption": result.caption, "problem": result.problem}
+        self._write({key: value for key, value in record.items() if value})
+        os.fsync(self._file.fileno())
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record).encode("ascii") + b"\n")
+        self._file.flush()
+
+
+def _environment(project: Path) -> dict[str, str]:
+    from backend.credentials.hf_token import find_hf_token
+
+    environment = dict(os.environ)
+    if token := find_hf_token(environment, project):
+        environment["HF_TOKEN"] = token.token.reveal()
+    return environment
