@@ -53,7 +53,7 @@ class SilenceWatch:
 
 
 def _why_quiet(run: RunRow, now: float) -> str | None:
-    """What the watchdog says of a run's silence, in one sentence; None if it is in order. Reads its events."""
+    """What the watchdog says of a run's silence; None if it is in order. Reads the run's events."""
     from backend.runs.folder import RunFolder
     from backend.runs.tail import read_view
     from backend.runs.watchdog import alarms

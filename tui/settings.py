@@ -1,7 +1,7 @@
 """The user's settings file: ``settings.toml`` in the data folder.
 
-It holds ``theme = "nord"``, ``images = "auto"``, ``desktop_notices = true`` and a table ``[keymap]`` of binding ids to keys. A
-file with mistakes never stops the app: what is wrong is reported and its default used.
+It holds ``theme = "nord"``, ``images = "auto"``, ``desktop_notices = true`` and a table ``[keymap]`` of
+binding ids to keys. A file with mistakes never stops the app: what is wrong is reported and its default used.
 """
 
 from __future__ import annotations

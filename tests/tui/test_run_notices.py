@@ -21,8 +21,8 @@ from tests.tui.fakes import (
     summary,
     until,
 )
-from tui.desktop_notice import notice, notice_kind
 from tui import run_notices, run_silence
+from tui.desktop_notice import notice, notice_kind
 from tui.run_notices import Herald, Notice, RunNotices
 from tui.run_silence import SilenceWatch
 from tui.settings import Settings

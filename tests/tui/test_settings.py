@@ -21,7 +21,8 @@ def test_no_file_means_defaults(tmp_path: Path) -> None:
 def test_everything_is_read(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
-        'theme = "nord"\nimages = "half"\ndesktop_notices = false\n[keymap]\n"app.help" = "f2, h"\napp.jump = ["ctrl+j", "J"]\n',
+        'theme = "nord"\nimages = "half"\ndesktop_notices = false\n'
+        '[keymap]\n"app.help" = "f2, h"\napp.jump = ["ctrl+j", "J"]\n',
     )
     assert settings == Settings("nord", "half", {"app.help": "f2,h", "app.jump": "ctrl+j,J"}, (), False)
 
