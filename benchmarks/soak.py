@@ -7,8 +7,8 @@ Every few seconds it prints the resident memory of the whole process tree, and a
 from the second fifth of the time to the last, and whether every line and step arrived, once.
 
 What has to be remembered grows: 16 bytes for every 8 KiB of log (where its lines are; the text is in a file),
-and about 200 bytes for every step (eleven numbers of it, with room to grow, and its point of the curve). Memory
-counts as flat if it grew by less than 10 MiB beyond that.
+and about 200 bytes for every step (ten numbers of it, with room to grow, and its point of the curve).
+Memory counts as flat if it grew by less than 10 MiB beyond that.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from textual.pilot import Pilot
 
 from backend.events import AttemptEvent, StepEvent
 from backend.launchers.base import RunFacts
@@ -16,6 +16,9 @@ from tui.screens.monitor import MonitorScreen
 from tui.widgets.chart_legend import LegendScreen
 from tui.widgets.log_pane import LogPane
 from tui.widgets.loss_chart import LossChart
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
 
 LINES = "".join(f"12:00:{n % 60:02} INFO    step {n}/1000 loss 0.5\n" for n in range(1, 251)).encode()
 

@@ -1,8 +1,8 @@
 """How long a regular expression may take at most, told from its form before it runs.
 
 Python's ``re`` backtracks, cannot be interrupted and keeps the interpreter's lock, so a pattern like
-``(a+)+$`` would freeze the app. The bound is the usual one of backtracking matchers: every repetition that has
-something after it may end at any of a line's characters, and repetitions in repetitions multiply for ever.
+``(a+)+$`` would freeze the app. The bound is the usual one of backtracking matchers: every repetition that
+has something after it may end at any of a line's characters, and those in others multiply for ever.
 """
 
 from __future__ import annotations
