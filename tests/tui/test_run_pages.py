@@ -186,7 +186,7 @@ async def test_files_are_listed_copied_and_summed(runs: FakeRuns, tmp_path: Path
         await open_page(pilot, "B", RunFilesScreen)
         await until(lambda: "my-lora.safetensors" in screen_text(app))
         assert "✓     checkpoints/my-lora" in screen_text(app)
-        assert "–   samples/0_0.png" in screen_text(app)  # noqa: RUF001 - not here whole
+        assert "–     samples/0_0.png" in screen_text(app)  # noqa: RUF001 - not here whole
         await pilot.press("c")
         await until(lambda: "sha256 ba7816bf8f01cfea" in screen_text(app))
         await pilot.press("y")

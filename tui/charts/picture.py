@@ -134,7 +134,7 @@ def _shapes(figure: Figure) -> list[tuple[str, str, list[tuple[float, float]]]]:
 
 
 def _legend(figure: Figure) -> list[tuple[float, str, str, str]]:
-    """``(x of the swatch, its shape, colour, text)`` of every curve, then of every kind of marker there is."""
+    """``(x of the swatch, its shape, colour, text)`` of every curve, then of every kind of marker."""
     entries = [("line", _COLOURS[line.number % len(_COLOURS)], line.label) for line in figure.lines]
     kinds = dict.fromkeys(kind for x, _, kind in figure.marks if figure.x[0] <= x <= figure.x[1] and kind)
     entries += [("mark", _MARKS.get(kind, _GREY), kind) for kind in kinds]
