@@ -145,7 +145,7 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         self.clock = clock
         self.feed = RunFeed(self, runs, cache_path(root))
         self.actions = RunActions(self, self.feed)
-        self._herald = Herald(self)
+        self._herald = Herald(self, desktop=self.settings.desktop_notices)
         self.current_run: str | None = open_run
         self.keymap = dict(self.settings.keymap)
         register_themes(self)
@@ -175,6 +175,7 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         self._theme_choice.follow()
         self.feed.herald = self._herald.take
         self._watch_runs()
+        self._watch_silence()
         self._look_round()
         if self.current_run is not None:
             self.open_run(self.current_run)
@@ -182,6 +183,15 @@ class FluxLoraApp(App[int], inherit_bindings=False):
     @work(exclusive=True, group="runs", exit_on_error=False)
     async def _watch_runs(self) -> None:
         await self.feed.watch()
+
+    @work(exclusive=True, group="silence", exit_on_error=False)
+    async def _watch_silence(self) -> None:
+        from tui.run_silence import LOOK, SilenceWatch
+
+        watch = SilenceWatch()
+        while True:
+            await asyncio.sleep(LOOK)
+            self._herald.tell(await watch.news(self.feed.going, self.clock()))
 
     @work(exclusive=True, group="first-start", exit_on_error=False)
     async def _look_round(self) -> None:

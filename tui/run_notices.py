@@ -83,17 +83,22 @@ class Herald:
 
     Args:
         app: Shows them.
+        desktop: Whether the desktop is told too.
     """
 
-    def __init__(self, app: App[Any]) -> None:
+    def __init__(self, app: App[Any], *, desktop: bool = True) -> None:
         self._app = app
+        self._desktop = desktop
         self._notices = RunNotices()
 
     def take(self, change: RunsChanged) -> None:
         """Tell what is new in the table of runs."""
         if not change.live:
             return
-        news = self._notices.news(change.runs)
+        self.tell(self._notices.news(change.runs))
+
+    def tell(self, news: Sequence[Notice]) -> None:
+        """Show notices, wherever the user is."""
         for one in news:
             self._app.notify(one.text, title=one.title, severity=one.severity, timeout=10, markup=False)
         if news:
@@ -104,7 +109,7 @@ class Herald:
         from backend.credentials.redaction import redact
 
         driver = self._app._driver  # Textual has no public way to send a sequence that it does not know
-        if driver is None or driver.is_headless:
+        if not self._desktop or driver is None or driver.is_headless:
             return
         kind = notice_kind(os.environ, is_tty=sys.__stderr__ is not None and sys.__stderr__.isatty())
         for one in news if kind else ():

@@ -1,7 +1,7 @@
 """The user's settings file: ``settings.toml`` in the data folder.
 
-It holds ``theme = "nord"``, ``images = "auto"`` and a table ``[keymap]`` of binding ids to keys. A
-file with mistakes never stops the app: what is wrong is reported and its default used.
+It holds ``theme = "nord"``, ``images = "auto"``, ``desktop_notices = true`` and a table ``[keymap]`` of
+binding ids to keys. A file with mistakes never stops the app: what is wrong is reported and its default used.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ class Settings:
         images: How pictures are drawn: one of ``IMAGES``.
         keymap: Keys by binding id; several keys are separated by commas.
         problems: One sentence for each mistake in the file, with its place.
+        desktop_notices: Whether the terminal is asked to show notices about runs on the desktop.
     """
 
     theme: str = DEFAULT_THEME
     images: str = "auto"
     keymap: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    desktop_notices: bool = True
 
 
 def settings_path(home: Path) -> Path:
@@ -75,8 +77,8 @@ def _check(path: Path, text: str, document: Mapping[str, Any]) -> Settings:
     def complain(key: str, what: str) -> None:
         problems.append(f"{path}:{_line_of(text, key)}: {key}: {what}")
 
-    for key in document.keys() - {"theme", "images", "keymap"}:
-        complain(key, "is no setting; there are theme, images and [keymap].")
+    for key in document.keys() - {"theme", "images", "desktop_notices", "keymap"}:
+        complain(key, "is no setting; there are theme, images, desktop_notices and [keymap].")
     theme = document.get("theme", DEFAULT_THEME)
     if not isinstance(theme, str):
         complain("theme", 'must be a name in quotes, such as "textual-light".')
@@ -85,6 +87,10 @@ def _check(path: Path, text: str, document: Mapping[str, Any]) -> Settings:
     if images not in IMAGES:
         complain("images", f"must be one of {', '.join(IMAGES)}.")
         images = "auto"
+    notices = document.get("desktop_notices", True)
+    if not isinstance(notices, bool):
+        complain("desktop_notices", "must be true or false, without quotes.")
+        notices = True
     table = document.get("keymap", {})
     keymap: dict[str, str] = {}
     if not isinstance(table, dict):
@@ -97,7 +103,7 @@ def _check(path: Path, text: str, document: Mapping[str, Any]) -> Settings:
             keymap[key] = ",".join(part.strip() for part in keys.split(","))
         else:
             complain(key.rpartition(".")[2], 'must be keys in quotes, such as "ctrl+j,j".')
-    return Settings(theme=theme, images=images, keymap=keymap, problems=tuple(problems))
+    return Settings(theme, images, keymap, tuple(problems), notices)
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -111,11 +111,25 @@ def test_in_a_terminal_lines_are_redrawn_in_place(folder: RunFolder, tmp_path: P
         assert "step 1" not in text  # a progress bar shows as it is now
         assert "█" in text
         write(folder, *REST, StatusEvent(status=Status.FINISHED))
-        text = terminal.wait_for(r"abcd2345 finished")
+        text = terminal.wait_for(r"run abcd2345 finished")
         assert text.count("abcd2345 · this machine") == 1
         assert terminal.wait_for_end() == 0
     finally:
         terminal.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pty")
+def test_the_emulator_loses_no_text_after_a_private_sequence_wherever_reads_are_cut() -> None:
+    from tests.e2e.terminal import known_to_pyte
+
+    sent = b"a\x1b[?25hrun\x1b[?2026$py\x1b[>1uz\x1b]9;hello\x1b\\\x1b[2mb\x1b]0;t\x07c"
+    for first in range(len(sent)):
+        for second in range(first, len(sent)):
+            shown = rest = b""
+            for piece in (sent[:first], sent[first:second], sent[second:]):
+                new, rest = known_to_pyte(rest + piece)
+                shown += new
+            assert (shown, rest) == (b"arunyz\x1b[2mbc", b"")
 
 
 def test_a_line_of_bars() -> None:

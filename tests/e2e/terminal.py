@@ -69,6 +69,7 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def _read(self) -> None:
+        rest = b""
         while True:
             try:
                 data = os.read(self._master, 65536)
@@ -78,7 +79,8 @@ class Terminal:
                 return
             with self._lock:
                 self.raw += data
-                self._stream.feed(_known_to_pyte(data))
+                shown, rest = known_to_pyte(rest + data)
+                self._stream.feed(shown)
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the terminal's size, as dragging a window's corner does."""
@@ -131,9 +133,18 @@ class Terminal:
         os.close(self._master)
 
 
-_PRIVATE = re.compile(rb"\x1b\[[<>=?][0-9;]*[a-zA-Z$]+|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP[^\x1b]*\x1b\\")
+_PRIVATE = re.compile(
+    rb"\x1b\[[<>=?][0-9;]*\$?[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP[^\x1b]*\x1b\\"
+)
+_UNFINISHED = re.compile(rb"\x1b(?:\[[<>=?]?[0-9;]*\$?|\][^\x07\x1b]*\x1b?|P[^\x1b]*\x1b?)?\Z")
 
 
-def _known_to_pyte(data: bytes) -> bytes:
-    """Without private sequences (kitty keys, mouse modes): pyte prints what it does not know."""
-    return _PRIVATE.sub(b"", data)
+def known_to_pyte(data: bytes) -> tuple[bytes, bytes]:
+    """Take away private sequences (kitty keys, mouse modes): pyte prints what it does not know.
+
+    Returns:
+        What pyte may see, and the beginning of a sequence that the next bytes end.
+    """
+    unfinished = _UNFINISHED.search(data)
+    cut = unfinished.start() if unfinished else len(data)
+    return _PRIVATE.sub(b"", data[:cut]), data[cut:]

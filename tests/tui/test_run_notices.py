@@ -6,10 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from backend.events import Status
-from tests.tui.fakes import HOSTILE, FakeRuns, escapes, make_app, screen_text, settled, summary, until
+from backend.events import Event, PhaseEvent, Status
+from backend.runs.folder import RunFolder
+from backend.runs.stream import EventWriter
+from tests.tui.fakes import (
+    HOSTILE,
+    NOW,
+    FakeRuns,
+    escapes,
+    make_app,
+    screen_text,
+    settled,
+    story,
+    summary,
+    until,
+)
+from tui import run_notices, run_silence
 from tui.desktop_notice import notice, notice_kind
-from tui.run_notices import RunNotices
+from tui.run_notices import Herald, Notice, RunNotices
+from tui.run_silence import SilenceWatch
+from tui.settings import Settings
 
 
 def news(notices: RunNotices, **fields: object) -> list[tuple[str, str]]:
@@ -91,3 +107,76 @@ async def test_the_app_tells_of_an_end_on_any_screen(tmp_path: Path, monkeypatch
         await until(lambda: "finished: all 1000 steps are done" in screen_text(app))
         assert "[b]cat[/" in screen_text(app)
         assert rung == [1]
+
+
+def told(folder: Path, *events: Event) -> float:
+    """Write a run's events; when the last one was."""
+    RunFolder(folder).create()
+    with EventWriter(RunFolder(folder).events) as writer:
+        for event in events:
+            writer.write(event)
+    return events[-1].t
+
+
+async def test_a_run_that_stops_stepping_is_told_once_and_again_after_it_went_on(tmp_path: Path) -> None:
+    last = told(tmp_path, *story(20))
+    watch = SilenceWatch()
+    row = summary(path=tmp_path, updated=last)
+    assert await watch.news([row], last + 30) == []
+    (notice,) = await watch.news([row], last + 90)
+    assert (notice.title, notice.severity) == ("my-lora", "warning")
+    assert notice.text.startswith("No step for 90 s; one takes ")
+    assert await watch.news([row], last + 500) == []
+    went_on = summary(path=tmp_path, updated=last + 600)
+    assert len(await watch.news([went_on], last + 1200)) == 1
+
+
+async def test_a_long_silence_is_told_but_not_of_waiting_or_of_the_dead(tmp_path: Path) -> None:
+    last = told(tmp_path / "a", *story(0), PhaseEvent(phase="loading", t=NOW))
+    told(tmp_path / "b", PhaseEvent(phase="waiting for a GPU", t=NOW))
+    rows = [
+        summary("loading1", path=tmp_path / "a", updated=last),
+        summary("waiting1", path=tmp_path / "b", updated=last),
+        summary("queued01", path=tmp_path / "a", updated=last, status=Status.QUEUED),
+        summary("failed01", path=tmp_path / "a", updated=last, status=Status.FAILED),
+        summary("deleted1", path=tmp_path / "none", updated=last),
+        summary("unheard1", path=tmp_path / "a", updated=0.0),
+    ]
+    watch = SilenceWatch()
+    assert await watch.news(rows, last + 500) == []
+    (notice,) = await watch.news([rows[0]], last + 700)
+    assert notice.text.startswith("It has said nothing for 12 minutes")
+    assert await watch.news(rows[1:], last + 7000) == []
+
+
+async def test_the_app_tells_of_a_silence_on_any_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_silence, "LOOK", 0.05)
+    last = told(tmp_path / "run", *story(20))
+    app = make_app(
+        FakeRuns(summary(path=tmp_path / "run", updated=last)), root=tmp_path, clock=lambda: last + 90
+    )
+    async with app.run_test(size=(100, 30), notifications=True) as pilot:
+        await settled(pilot)
+        await pilot.press("3")
+        await until(lambda: "No step for 90 s" in screen_text(app))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_desktop_is_told_unless_the_user_does_not_want_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    class Driver:
+        is_headless = False
+        sent: list[str] = []  # noqa: RUF012
+
+        def write(self, text: str) -> None:
+            self.sent.append(text)
+
+    app = make_app(root=tmp_path, settings=Settings(desktop_notices=wanted))
+    Driver.sent.clear()
+    app._driver = Driver()
+    monkeypatch.setattr(run_notices, "notice_kind", lambda environ, is_tty: "osc9")
+    Herald(app, desktop=app.settings.desktop_notices)._show_on_desktop([Notice("cat", "finished")])
+    assert bool(Driver.sent) is wanted

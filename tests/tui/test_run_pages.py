@@ -31,14 +31,15 @@ from tui.app import FluxLoraApp
 from tui.sample_grid import SampleGrid
 from tui.screens.ask_text import TextScreen
 from tui.screens.compare import CompareScreen
+from tui.screens.config_editor import ConfigEditorScreen
 from tui.screens.help import HelpScreen
 from tui.screens.monitor import MonitorScreen
-from tui.screens.new_run import NewRunScreen
 from tui.screens.pick_run import PickRunScreen
 from tui.screens.run_files import RunFilesScreen
 from tui.screens.run_overview import RunOverviewScreen
 from tui.screens.samples import SamplesScreen
 from tui.system_viewer import viewer_command
+from tui.widgets.yaml_area import YamlArea
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -184,8 +185,8 @@ async def test_files_are_listed_copied_and_summed(runs: FakeRuns, tmp_path: Path
     async with app.run_test(size=(120, 30)) as pilot:
         await open_page(pilot, "B", RunFilesScreen)
         await until(lambda: "my-lora.safetensors" in screen_text(app))
-        assert "✓   checkpoints/my-lora" in screen_text(app)
-        assert "–   samples/0_0.png" in screen_text(app)  # noqa: RUF001 - not here whole
+        assert "✓     checkpoints/my-lora" in screen_text(app)
+        assert "–     samples/0_0.png" in screen_text(app)  # noqa: RUF001 - not here whole
         await pilot.press("c")
         await until(lambda: "sha256 ba7816bf8f01cfea" in screen_text(app))
         await pilot.press("y")
@@ -350,7 +351,6 @@ async def test_two_runs_are_compared(runs: FakeRuns, tmp_path: Path) -> None:
 async def test_a_copy_of_the_config_is_edited_to_restart(runs: FakeRuns, tmp_path: Path) -> None:
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(100, 30)) as pilot:
-        await open_page(pilot, "R", NewRunScreen)
-        path = app.screen.query_one("#path", Input).value
-        assert path == str(tmp_path / "drafts" / "my-lora.yaml")
-        assert "1e-4" in Path(path).read_text(encoding="utf-8")  # noqa: ASYNC240
+        await open_page(pilot, "R", ConfigEditorScreen)
+        await until(lambda: "1e-4" in app.screen.query_one(YamlArea).text)
+        assert "1e-4" in (tmp_path / "drafts" / "my-lora.yaml").read_text(encoding="utf-8")

@@ -21,9 +21,10 @@ def test_no_file_means_defaults(tmp_path: Path) -> None:
 def test_everything_is_read(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
-        'theme = "nord"\nimages = "half"\n[keymap]\n"app.help" = "f2, h"\napp.jump = ["ctrl+j", "J"]\n',
+        'theme = "nord"\nimages = "half"\ndesktop_notices = false\n'
+        '[keymap]\n"app.help" = "f2, h"\napp.jump = ["ctrl+j", "J"]\n',
     )
-    assert settings == Settings("nord", "half", {"app.help": "f2,h", "app.jump": "ctrl+j,J"}, ())
+    assert settings == Settings("nord", "half", {"app.help": "f2,h", "app.jump": "ctrl+j,J"}, (), False)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,7 @@ def test_everything_is_read(tmp_path: Path) -> None:
         ('x = 1\ntheme = "nord"\n', ":1:", "x: is no setting"),
         ("\n\ntheme = 3\n", ":3:", "theme: must be a name"),
         ('images = "sometimes"\n', ":1:", "images: must be one of auto, half, off, kitty, sixel"),
+        ('desktop_notices = "no"\n', ":1:", "desktop_notices: must be true or false"),
         ("keymap = 3\n", ":1:", "keymap: must be a table"),
         ('[keymap]\n"app.help" = 3\n', ":2:", "help: must be keys"),
         ('[keymap]\n\napp.help = ""\n', ":3:", "help: must be keys"),

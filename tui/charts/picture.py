@@ -20,6 +20,8 @@ PLOT = WIDTH - _LEFT - _RIGHT
 # Okabe & Ito's colours, which people with colour-blindness can tell apart.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _GREY = "#888888"
+_SWATCH = 22  # pixels of a line in the legend
+_DASH = 3  # pixels of a marker's dashes, and between them
 _MARKS = {"checkpoint": "#009e73", "resume": "#e69f00", "sample": "#56b4e9", "error": "#d50000"}
 
 
@@ -127,7 +129,20 @@ def _shapes(figure: Figure) -> list[tuple[str, str, list[tuple[float, float]]]]:
         for xs, high, low in figure.stretches(line.smooth or line.raw):
             shapes.append(("line", colour, _points(xs, (high + low) / 2)))
     shapes.append(("grid", _GREY, [(_LEFT, _TOP), (_LEFT, bottom), (right, bottom)]))
+    shapes += [(kind, colour, [(x, 40), (x + _SWATCH, 40)]) for x, kind, colour, _ in _legend(figure)]
     return shapes
+
+
+def _legend(figure: Figure) -> list[tuple[float, str, str, str]]:
+    """``(x of the swatch, its shape, colour, text)`` of every curve, then of every kind of marker."""
+    entries = [("line", _COLOURS[line.number % len(_COLOURS)], line.label) for line in figure.lines]
+    kinds = dict.fromkeys(kind for x, _, kind in figure.marks if figure.x[0] <= x <= figure.x[1] and kind)
+    entries += [("mark", _MARKS.get(kind, _GREY), kind) for kind in kinds]
+    legend, x = [], float(_LEFT)
+    for shape, colour, text in entries:
+        legend.append((x, shape, colour, text))
+        x += _SWATCH + 8.5 * (len(text) + 3)
+    return legend
 
 
 def _texts(figure: Figure) -> list[tuple[float, float, str, str, str]]:
@@ -138,10 +153,7 @@ def _texts(figure: Figure) -> list[tuple[float, float, str, str, str]]:
     texts += [(_LEFT - 8, y, "end", "#333333", label) for y, label in y_ticks]
     texts.append((WIDTH / 2, HEIGHT - 14, "middle", "#333333", figure.x_label))
     texts.append((_LEFT, 16, "start", "#000000", figure.title))
-    x = float(_LEFT)
-    for line in figure.lines:
-        texts.append((x, 40, "start", _COLOURS[line.number % len(_COLOURS)], f"— {line.label}"))
-        x += 8.5 * (len(line.label) + 4)
+    texts += [(x + _SWATCH + 6, 40, "start", "#333333", text) for x, _, _, text in _legend(figure)]
     return texts
 
 
@@ -160,7 +172,7 @@ def svg(figure: Figure) -> bytes:
                 f'opacity="{opacity}"/>'
             )
         else:
-            style = {"line": 'stroke-width="2"', "mark": 'stroke-dasharray="3 3"'}.get(kind, "")
+            style = {"line": 'stroke-width="2"', "mark": f'stroke-dasharray="{_DASH} {_DASH}"'}.get(kind, "")
             parts.append(f'<polyline points="{where}" fill="none" stroke="{colour}" {style}/>')
     for x, y, anchor, colour, text in _texts(figure):
         parts.append(
@@ -168,6 +180,17 @@ def svg(figure: Figure) -> bytes:
         )
     parts.append("</svg>\n")
     return "\n".join(parts).encode("utf-8", "replace")
+
+
+def _dashes(
+    start: tuple[float, float], end: tuple[float, float]
+) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """A line along one axis in dashes: PIL has none."""
+    (x0, y0), (x1, y1) = start, end
+    length = max(abs(x1 - x0), abs(y1 - y0), 1.0)
+    across, down = (x1 - x0) / length, (y1 - y0) / length
+    places = [(at, min(at + _DASH - 1, length)) for at in range(0, int(length) + 1, 2 * _DASH)]
+    return [((x0 + across * a, y0 + down * a), (x0 + across * b, y0 + down * b)) for a, b in places]
 
 
 def png(figure: Figure) -> bytes:
@@ -180,6 +203,9 @@ def png(figure: Figure) -> bytes:
         red, green, blue = ImageColor.getrgb(colour)[:3]
         if kind in ("band", "fill") and len(points) > 2:
             draw.polygon(points, fill=(red, green, blue, 64 if kind == "band" else 255))
+        elif kind == "mark":
+            for dash in _dashes(*points):
+                draw.line(dash, fill=(red, green, blue), width=1)
         elif len(points) > 1:
             draw.line(points, fill=(red, green, blue), width=2 if kind == "line" else 1)
         elif points:

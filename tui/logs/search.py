@@ -11,6 +11,8 @@ from functools import cached_property
 
 from tui.logs.levels import Level, level_of
 from tui.logs.lines import visible_text
+from tui.logs.pattern_cost import is_cheap
+from tui.logs.pattern_process import PatternProcess, TooSlow
 from tui.logs.store import LogStore
 
 # Bytes that mean "this is not simply its own text": every C0 control but the newline, and DEL.
@@ -38,7 +40,7 @@ class Query:
 
     @cached_property
     def problem(self) -> str | None:
-        """Why the pattern is none, in a few words; None if it is one."""
+        """Why nothing is found with the pattern, in a few words; None if it is a good one."""
         if not self.regex:
             return None
         try:
@@ -53,14 +55,40 @@ class Query:
         source = self.text if self.regex else re.escape(self.text)
         return re.compile("(?!)" if self.problem else source, re.IGNORECASE if self.folds else 0)
 
+    @cached_property
+    def _process(self) -> PatternProcess:
+        return PatternProcess(self.pattern)
+
+    def found_in(self, lines: list[str]) -> list[int]:
+        """The indices of the lines in which the pattern occurs; none once it has taken too long.
+
+        A pattern that may be slow on the longest of them runs in a process of its own, with a time limit;
+        if it goes beyond that, :attr:`problem` says so from then on. For a thread.
+        """
+        if self.problem:
+            return []
+        if is_cheap(self.text, max(map(len, lines), default=0)):
+            found = self.pattern.search
+            return [index for index, line in enumerate(lines) if found(line)]
+        try:
+            return self._process.search(lines)
+        except TooSlow:
+            self.__dict__["problem"] = "takes too long: make the pattern simpler"
+            return []
+
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where it occurs in ``text``, in characters, without overlaps."""
+        """Where it occurs in ``text``, in characters, without overlaps.
+
+        Of a pattern that might be slow on this text nothing is told: the caller is painting.
+        """
+        if self.regex and not is_cheap(self.text, len(text)):
+            return []
         return [match.span() for match in self.pattern.finditer(text) if match.end() > match.start()]
 
     def matches(self, text: str) -> bool:
-        """Whether it occurs in ``text``."""
+        """Whether it occurs in ``text``; False if finding out might be slow."""
         if self.regex:
-            return self.pattern.search(text) is not None
+            return is_cheap(self.text, len(text)) and self.pattern.search(text) is not None
         return self.text in (text.lower() if self.folds else text)
 
 
@@ -76,8 +104,7 @@ def matching_lines(query: Query, number: int, chunk: bytes) -> array[int]:
         lines = visible_text(chunk.decode("utf-8", "replace")).split("\n")
         if chunk.endswith(b"\n"):
             lines.pop()
-        found = query.pattern.search
-        return array("Q", [number + index for index, line in enumerate(lines) if found(line)])
+        return array("Q", [number + index for index in query.found_in(lines)])
     if chunk.isascii() and query.text.isascii() and len(chunk.translate(None, _CONTROLS)) == len(chunk):
         # Nothing to clean: stay with bytes, which is several times faster.
         return _scan(chunk.lower() if query.folds else chunk, query.text.encode(), number, b"\n")

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.worker import get_current_worker
 
-from backend.events import CommandEvent, PhaseEvent
+from backend.events import CommandEvent
 from tui.messages import OperationFailed, RunsChanged
 from tui.place_watch import INTERVAL, Look, PlaceWatch
 from tui.run_follower import RunFollower
-from tui.screens.run_keys import RunKeys
+from tui.screens.run_overlays import RunOverlays
 from tui.status import RESUMABLE, is_live
 from tui.terminal import current_protocol
-from tui.widgets.chart_legend import Entry, LegendScreen
 from tui.widgets.log_pane import LogPane
 from tui.widgets.loss_chart import LossChart
 from tui.widgets.place_line import is_waiting
-from tui.widgets.run_header import RunFacts, RunHeader
+from tui.widgets.run_header import RunHeader
 from tui.widgets.samples import Samples
 from tui.widgets.transfer_bar import TransferBar
 
@@ -32,12 +30,11 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from backend.events import Event, SampleEvent
-    from backend.launchers.base import RunState
-    from backend.runs.insight import RunInsight
-    from backend.runs.view import RunView
     from tui.services import RunRow
     from tui.terminal import Protocol
+    from tui.watched_run import WatchedRun
     from tui.widgets.overview_text import Overview
+    from tui.widgets.run_header import RunFacts
 
 _TICK = 0.25  # seconds between repaints of the header
 _ON_RUN = frozenset(  # keys that need a run
@@ -61,7 +58,7 @@ _YOUNG = 60.0  # seconds after its launch in which a run that is safe already wa
 _TALL = 34  # lines from which on the samples are shown without being asked for
 
 
-class MonitorScreen(RunKeys):
+class MonitorScreen(RunOverlays):
     """Watches one run; the app's ``current_run`` says which."""
 
     MODE = "monitor"
@@ -102,14 +99,10 @@ class MonitorScreen(RunKeys):
     def __init__(self) -> None:
         super().__init__()
         self._follower: RunFollower | None = None
-        self._view: RunView | None = None
-        self._insight: RunInsight | None = None
-        self._truth: RunState | None = None  # how the run stands, once nothing more comes
-        self._saved: int | None = None  # the step of the last resume state that the events tell of
+        self._watched: WatchedRun | None = None
         self._pictures: Protocol = "half"
         self._samples_wanted: bool | None = None  # None: as there is room
         self._shown: tuple[object, ...] | None = None
-        self._phase: tuple[str, float] = ("", 0.0)  # the present phase, and when it began
         self._offered = False  # whether other GPUs are offered
 
     def compose_body(self) -> Iterable[Widget]:
@@ -153,13 +146,10 @@ class MonitorScreen(RunKeys):
 
     def open_run(self, run_id: str) -> None:
         """Show a run from its beginning and follow it."""
-        from backend.runs.insight import RunInsight
-        from backend.runs.view import RunView
+        from tui.watched_run import WatchedRun
 
         self.flux.current_run = self._run_id = run_id
-        self._insight = RunInsight()
-        self._view, self._truth, self._saved, self._shown = RunView(), None, None, None
-        self._place, self._phase = None, ("", 0.0)
+        self._watched, self._shown, self._place = WatchedRun(), None, None
         log, chart = self.query_one(LogPane), self.query_one(LossChart)
         log.clear()
         chart.clear()
@@ -191,8 +181,8 @@ class MonitorScreen(RunKeys):
                 OperationFailed("The run cannot be followed", str(error) or type(error).__name__)
             )
             return
-        if follower is self._follower:
-            self._truth = state
+        if follower is self._follower and self._watched is not None:
+            self._watched.truth = state
             self.flux.actions.requests.ended(follower.run_id)
             self._refresh_header()
             self.refresh_bindings()
@@ -209,11 +199,12 @@ class MonitorScreen(RunKeys):
         """Keep what is known of the place up to date, and say when this machine is needed no more."""
         while watch.run_id == self._run_id:
             row = self.flux.feed.get(watch.run_id)
-            if row is not None and row.backend != "local" and self._view is not None and self.is_current:
+            if row is not None and row.backend != "local" and self._watched is not None and self.is_current:
                 before, look = self._place, None
                 try:
-                    waiting = is_waiting(self._view.phase)
-                    look = await watch.look(await self.flux.feed.service(), self._view, waiting=waiting)
+                    waiting = is_waiting(self._watched.view.phase)
+                    service = await self.flux.feed.service()
+                    look = await watch.look(service, self._watched.view, waiting=waiting)
                 except Exception:  # the run is being deleted, or its folder made: there is another look
                     look = before
                 if watch.run_id == self._run_id and look != before:
@@ -224,7 +215,7 @@ class MonitorScreen(RunKeys):
     def _is_young(self) -> bool:
         """Whether the run was launched a moment ago, and nothing in it has begun."""
         row = self.flux.feed.get(self._run_id) if self._run_id else None
-        begun = self._view is None or self._view.attempt > 0
+        begun = self._watched is None or self._watched.view.attempt > 0
         return row is not None and not begun and self.flux.clock() - row.created < _YOUNG
 
     def _take_place(self, before: Look | None, look: Look | None) -> None:
@@ -240,22 +231,16 @@ class MonitorScreen(RunKeys):
             self.query_one(LogPane).feed(data)
 
     def _take_events(self, follower: RunFollower, events: Sequence[Event]) -> None:
-        if follower is not self._follower or self._view is None:
+        if follower is not self._follower or self._watched is None:
             return  # of a run that is not looked at any more
-        self._truth = None
-        pictures = len(self._view.samples), self._view.drawing
+        view = self._watched.view
+        pictures = len(view.samples), view.drawing
+        self._watched.take(events)
         for event in events:
-            if event.TYPE in ("attempt", "checkpoint"):
-                self._saved = getattr(event, "step", self._saved)
-            if isinstance(event, PhaseEvent) and event.phase != self._phase[0]:
-                self._phase = (event.phase, event.t)
-            elif isinstance(event, CommandEvent):
+            if isinstance(event, CommandEvent):
                 self.flux.actions.requests.answered(event)
-        self._view.apply(events)
-        if self._insight is not None:
-            self._insight.take(events)
         self.query_one(LossChart).take_events(events)
-        if (len(self._view.samples), self._view.drawing) != pictures:
+        if (len(view.samples), view.drawing) != pictures:
             self._show_samples()
 
     # Between the panes
@@ -268,42 +253,6 @@ class MonitorScreen(RunKeys):
     def _show_line_of_step(self, event: LossChart.CursorMoved) -> None:
         self.query_one(LogPane).show_step(self.query_one(LossChart).cursor_step)
 
-    @on(LossChart.OverlayWanted)
-    def _choose_overlays(self, event: LossChart.OverlayWanted) -> None:
-        shown = event.chart.overlays
-        others = [run for run in self.flux.feed.runs if run.id != self._run_id]
-        if not others:
-            self.notify("There is no other run to lay over this one.")
-            return
-        entries = [Entry(run.id, f"{run.name} · {run.id}", run.id in shown) for run in others]
-        self.app.push_screen(LegendScreen(entries, self._toggle_overlay, "Other runs"))
-
-    def _toggle_overlay(self, run_id: str, shown: bool) -> None:
-        chart, row = self.query_one(LossChart), self.flux.feed.get(run_id)
-        if shown and row is not None:
-            chart.overlay(run_id, row.name, ())
-            self._follow_overlay(run_id, row.name)
-        else:
-            chart.remove_overlay(run_id)
-
-    @work(group="follow-overlay", exit_on_error=False)
-    async def _follow_overlay(self, run_id: str, name: str) -> None:
-        chart, watched = self.query_one(LossChart), self._run_id
-
-        def take(events: Sequence[Event]) -> None:
-            if self._run_id != watched or run_id not in chart.overlays:
-                worker.cancel()
-            else:
-                chart.overlay(run_id, name, events)
-
-        worker = get_current_worker()
-        try:
-            await RunFollower(run_id, take, lambda data: None).events(await self.flux.feed.service())
-        except Exception as error:
-            self.post_message(
-                OperationFailed(f"The run {name} cannot be read", str(error) or type(error).__name__)
-            )
-
     # What is shown
 
     def show_runs(self, change: RunsChanged) -> None:
@@ -313,38 +262,29 @@ class MonitorScreen(RunKeys):
                 self._open_wanted()
             return
         row = self.flux.feed.get(self._run_id)
-        if row is not None and self._truth is not None and change.live and is_live(row.status):
-            self._truth = None
+        ended = self._watched is not None and self._watched.truth is not None
+        if self._watched is not None and ended and row is not None and change.live and is_live(row.status):
+            self._watched.truth = None
             if self._follower is not None:  # somebody resumed it: go on where the streams ended
                 self._follow_events(self._follower)
                 self._follow_log(self._follower)
         self._refresh_header()
         self.refresh_bindings()
 
-    def _status(self, row: RunRow, view: RunView) -> tuple[str, str | None]:
-        """Status and reason: what the launcher found at the end, or else what fits what is known."""
-        if self._truth is not None:
-            return self._truth.status, self._truth.reason or view.reason
-        if self.flux.feed.live and (is_live(row.status) != is_live(view.status) or row.status == "stopping"):
-            return row.status, row.reason  # the table knows about the process, events do not
-        return (view.status, view.reason) if view.seq else (row.status, row.reason)
-
     def _refresh_header(self) -> None:
         header = self.query_one(RunHeader)
         row = self.flux.feed.get(self._run_id) if self._run_id else None
-        if row is None or self._view is None:
+        if row is None or self._watched is None:
             header.show_nothing(self._why_nothing())
             return
-        status, reason = self._status(row, self._view)
-        now = self.flux.clock()
         download = self.flux.actions.downloads.get(row.id)
         self.query_one(TransferBar).show_download(download)
-        asked = self.flux.actions.requests.sentence(row.id)
-        second = int(now) if is_live(status) else None
-        shown = (row, self._view.seq, self._view.phase_done, status, reason, second, self._place, asked)
+        facts = self._facts(row, self._watched)
+        view = facts.view
+        second = int(facts.now) if is_live(facts.status) else None
+        shown = (row, view.seq, view.phase_done, facts.status, facts.reason, second, self._place, facts.asked)
         if shown != self._shown and self.is_current:
             self._shown = shown
-            facts = self._facts(row, self._view, status, reason, now)
             header.show_facts(facts)
             rate = self._place.facts.rate if self._place is not None else None
             self.query_one(LossChart).set_rate(None if rate is None else rate / 3600)
@@ -352,18 +292,13 @@ class MonitorScreen(RunKeys):
                 self._offered = facts.offers_gpus
                 self.refresh_bindings()
 
-    def _facts(self, row: RunRow, view: RunView, status: str, reason: str | None, now: float) -> RunFacts:
-        return RunFacts(
+    def _facts(self, row: RunRow, watched: WatchedRun) -> RunFacts:
+        return watched.facts(
             row,
-            view,
-            status,
-            reason,
-            now,
-            saved=view.step if status == "stopped" else self._saved,
-            place=self._place.facts if self._place is not None else None,
-            phase_since=self._phase[1] if view.phase == self._phase[0] else None,
+            self.flux.clock(),
+            live=self.flux.feed.live,
+            place=self._place,
             asked=self.flux.actions.requests.sentence(row.id),
-            other_gpus=self._place.other_gpus if self._place is not None else (),
         )
 
     def _overview(self, run_id: str) -> Overview | None:
@@ -371,14 +306,13 @@ class MonitorScreen(RunKeys):
         from tui.widgets.overview_text import Overview
 
         row = self.flux.feed.get(run_id)
-        if row is None or self._run_id != run_id or self._view is None or self._insight is None:
+        if row is None or self._run_id != run_id or self._watched is None:
             return None
-        status, reason = self._status(row, self._view)
-        facts = self._facts(row, self._view, status, reason, self.flux.clock())
-        return Overview(facts, self._insight, self.flux.actions.notes.get(run_id, Notes()))
+        notes = self.flux.actions.notes.get(run_id, Notes())
+        return Overview(self._facts(row, self._watched), self._watched.insight, notes)
 
     def _samples_of(self, run_id: str) -> list[SampleEvent]:
-        return list(self._view.samples) if self._view is not None and self._run_id == run_id else []
+        return list(self._watched.view.samples) if self._watched and self._run_id == run_id else []
 
     def _why_nothing(self) -> str:
         feed = self.flux.feed
@@ -393,9 +327,10 @@ class MonitorScreen(RunKeys):
     def _show_samples(self) -> None:
         samples = self.query_one(Samples)
         row = self.flux.feed.get(self._run_id) if self._run_id else None
-        if row is not None and self._view is not None:
-            drawing = [self._view.drawing] if self._view.drawing is not None else []
-            samples.show_samples(row.path, [*self._view.samples, *drawing])
+        if row is not None and self._watched is not None:
+            view = self._watched.view
+            drawing = [view.drawing] if view.drawing is not None else []
+            samples.show_samples(row.path, [*view.samples, *drawing])
         room = self.size.height >= _TALL and samples.has_samples and self._pictures != "off"
         shown = room if self._samples_wanted is None else self._samples_wanted
         self.set_class(shown, "-samples")
@@ -409,14 +344,14 @@ class MonitorScreen(RunKeys):
         if action not in _ON_RUN:
             return True
         row = self.flux.feed.get(self._run_id) if self._run_id else None
-        if row is None or self._view is None:
+        if row is None or self._watched is None:
             return False if action in ("bring_home", "add_gpus") else None
-        status, reason = self._status(row, self._view)
+        status, _ = self._watched.status(row, live=self.flux.feed.live)
         match action:
             case "bring_home":
                 return row.backend != "local"
             case "add_gpus":
-                return self._facts(row, self._view, status, reason, self.flux.clock()).offers_gpus
+                return self._facts(row, self._watched).offers_gpus
             case "resume_run":
                 return status in RESUMABLE or None
             case "delete_run":

@@ -65,7 +65,7 @@ class RunFilesScreen(RunPage):
 
     def compose_page(self) -> Iterable[Widget]:
         """The files, a download's progress, and what was found out."""
-        yield Static(Content("Size         Changed        Here  File"), id="columns")
+        yield Static(Content(f"{'Size':>11}  {'Changed':<15}Here  File"), id="columns")
         yield OptionList(id="files", markup=False)
         yield TransferBar("x cancels")
         yield Static(id="said", markup=False)
@@ -105,7 +105,7 @@ class RunFilesScreen(RunPage):
         return Content.assemble(
             f"{size(file.bytes):>11}  ",
             (f"{changed:<13}", "dim"),
-            ("  ✓   " if file.path in self._here else "  –   ", "$text-success"),  # noqa: RUF001
+            ("  ✓     " if file.path in self._here else "  –     ", "$text-success"),  # noqa: RUF001
             (clip(file.path, 200), "bold" if file.path.endswith(".safetensors") else ""),
         )
 

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
-from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
-from textual.worker import get_current_worker
 
-from tui.exports import export_path
-from tui.log_saving import write_lines
-from tui.logs.filtered import FilteredLog
 from tui.logs.pace import Pace
-from tui.logs.places import StepIndex, find_time, step_at
+from tui.logs.places import StepIndex
 from tui.logs.store import LogStore
 from tui.logs.viewport import Lines, LogViewport
 from tui.widgets import log_keys
 from tui.widgets.log_filter import LogFilter
 from tui.widgets.log_jump import LogJump
+from tui.widgets.log_places import LogPlaces
 from tui.widgets.log_search import LogSearch
 from tui.widgets.log_view import LogView
 
@@ -35,10 +30,9 @@ if TYPE_CHECKING:
     from textual.binding import BindingType
 
 _FLUSH_HZ = 16
-_COPY_LINES = 10_000  # terminals refuse far larger clipboards
 
 
-class LogPane(Vertical, can_focus=True):
+class LogPane(LogPlaces, can_focus=True):
     r"""Shows the log in a :class:`~tui.logs.store.LogStore`, live.
 
     Feed it bytes as they come (:meth:`feed`), or give it a store over a file that grows
@@ -85,36 +79,6 @@ class LogPane(Vertical, can_focus=True):
             """The pane, for ``@on`` selectors."""
             return self.pane
 
-    @dataclass
-    class LineSelected(Message):
-        """The user selected a line.
-
-        Attributes:
-            pane: The pane.
-            line: Its number in the log; None if nothing is selected any more.
-            step: The training step that it, or the nearest line before it, tells of; None if none does.
-        """
-
-        pane: LogPane
-        line: int | None
-        step: int | None
-
-        @property
-        def control(self) -> LogPane:
-            """The pane, for ``@on`` selectors."""
-            return self.pane
-
-    @dataclass
-    class _Place(Message):
-        line: int | None
-        what: str
-        select: bool
-
-    @dataclass
-    class _Saved(Message):
-        text: str
-        problem: bool
-
     def __init__(
         self,
         store: LogStore | None = None,
@@ -137,8 +101,6 @@ class LogPane(Vertical, can_focus=True):
         self._filter = LogFilter(self.store)
         self._jump = LogJump()
         self._steps = StepIndex(self.store)
-        self._selection: tuple[int, int] | None = None  # anchor and end, in the viewport's numbers
-        self._linked = False  # whether a step from outside is shown, and following waits
         self.export_name = "log"
         self.export_folder: Path | None = None
 
@@ -194,16 +156,6 @@ class LogPane(Vertical, can_focus=True):
         self.viewport = viewport
         self._log_view.show_viewport(viewport)
         self._painted = -1
-
-    def number(self, line: int) -> int:
-        """The number in the whole log of a line of the viewport."""
-        lines = self.viewport.store
-        return lines.number(line) if isinstance(lines, FilteredLog) else line
-
-    def position(self, number: int) -> int:
-        """The viewport's line that is at ``number`` of the whole log, or after it if a filter hides it."""
-        lines = self.viewport.store
-        return lines.position(number) if isinstance(lines, FilteredLog) else number
 
     def note_input(self) -> None:
         """Say that the user pressed a key somewhere: painting waits a moment, so that it acts at once.
@@ -288,14 +240,6 @@ class LogPane(Vertical, can_focus=True):
             self._move_selection(rows)
             return
         self.viewport.move(rows)
-        self._moved()
-
-    def _move_selection(self, lines: int) -> None:
-        assert self._selection is not None
-        log = self.viewport.store
-        line = min(max(self._selection[1] + lines, log.first), log.stop - 1)
-        self._select(line)
-        self.viewport.reveal(line)
         self._moved()
 
     def action_page(self, pages: int) -> None:
@@ -425,170 +369,3 @@ class LogPane(Vertical, can_focus=True):
         if top is not None and filtered is None:
             self.viewport.go_to(min(top, self.store.stop - 1))
             self._moved()
-
-    # -- places -------------------------------------------------------------------------------------
-
-    def action_jump(self) -> None:
-        """Type where to go."""
-        self._jump.open()
-        self.refresh_bindings()
-
-    @on(LogJump.GoTo)
-    def _jump_to(self, event: LogJump.GoTo) -> None:
-        event.stop()
-        if event.kind == "line":
-            self._reveal(self.store.first + event.value - 1, select=True)
-        elif event.kind == "step":
-            self._find_step(event.value, select=True)
-        else:
-            self._find_time(event.value)
-
-    def show_step(self, step: float | None) -> None:
-        """Select the line that tells of the step nearest to ``step``, without telling; None ends that."""
-        if step is not None:
-            self._linked = self._linked or self.follow
-            self._find_step(step, select=False)
-        else:
-            self._end_selection()
-            if self._linked:
-                self.follow = True
-            self._linked = False
-
-    def _find_step(self, step: float, *, select: bool) -> None:
-        index = self._steps
-
-        def find() -> None:
-            worker = get_current_worker()
-            for _ in index.catch_up():
-                if worker.is_cancelled:
-                    return
-            self.post_message(self._Place(index.line_of(step), f"step {step:g}", select))
-
-        self._run_finder(find)
-
-    def _find_time(self, seconds: int) -> None:
-        store = self.store
-
-        def find() -> None:
-            worker, line = get_current_worker(), None
-            for best in find_time(store, seconds):
-                line = best
-                if worker.is_cancelled:
-                    return
-            self.post_message(self._Place(line, "time", True))
-
-        self._run_finder(find)
-
-    def _run_finder(self, find: Callable[[], None]) -> None:
-        self.run_worker(
-            find, name="log place", group="log-place", exclusive=True, thread=True, exit_on_error=False
-        )
-
-    @on(_Place)
-    def _found_place(self, event: _Place) -> None:
-        event.stop()
-        if event.line is not None:
-            self._reveal(event.line, select=event.select)
-        elif event.select:
-            self.notify(f"No line of the log tells of a {event.what}.", markup=False)
-
-    def _reveal(self, number: int, *, select: bool) -> None:
-        lines = self.viewport.store
-        if not len(lines):
-            return
-        line = min(max(self.position(number), lines.first), lines.stop - 1)
-        self.viewport.reveal(line)
-        self._select(line, told=select)
-        self._moved()
-
-    # -- selection ----------------------------------------------------------------------------------
-
-    def _select(self, line: int, *, extend: bool = False, told: bool = True) -> None:
-        anchor = self._selection[0] if extend and self._selection else line
-        self._selection = (anchor, line)
-        self._log_view.set_selected(range(min(anchor, line), max(anchor, line) + 1))
-        self.refresh_bindings()
-        if told:
-            self._linked = False
-            number = self.number(line)
-            self.post_message(self.LineSelected(self, number, step_at(self.store, number)))
-
-    def _end_selection(self, *, told: bool = False) -> None:
-        if self._selection is not None:
-            self._selection = None
-            self._log_view.set_selected(range(0))
-            self.refresh_bindings()
-            if told:
-                self.post_message(self.LineSelected(self, None, None))
-
-    @on(LogView.Pressed)
-    def _pressed(self, event: LogView.Pressed) -> None:
-        event.stop()
-        self.follow = False
-        self._select(event.line, extend=event.extend)
-
-    def action_select(self) -> None:
-        """Select the newest line on the screen; if there is a selection, end it."""
-        if self._selection is not None:
-            self._end_selection(told=True)
-        elif self.viewport.rows:
-            self.follow = False
-            self._select(self.viewport.rows[-1][0])
-
-    def action_extend(self, direction: int) -> None:
-        """Select one line more, or one less."""
-        if self._selection is None:
-            self.action_select()
-            return
-        lines = self.viewport.store
-        line = min(max(self._selection[1] + direction, lines.first), lines.stop - 1)
-        self._select(line, extend=True)
-        self.viewport.reveal(line)
-        self._moved()
-
-    def selected_text(self) -> str:
-        """What is selected, as it is shown; the newest line on the screen if nothing is."""
-        if self._selection is None:
-            lines = (
-                range(self.viewport.rows[-1][0], self.viewport.rows[-1][0] + 1) if self.viewport.rows else []
-            )
-        else:
-            low, high = sorted(self._selection)
-            lines = range(max(low, self.viewport.store.first), min(high + 1, low + _COPY_LINES))
-        return "\n".join(self.viewport.line(line).text for line in lines)
-
-    def action_copy(self) -> None:
-        """Copy what is selected to the terminal's clipboard (OSC 52)."""
-        text = self.selected_text()
-        if text:
-            self.app.copy_to_clipboard(text)
-            count = text.count("\n") + 1
-            self.notify(f"Copied {count:,} line{'s' if count > 1 else ''}.", timeout=2, markup=False)
-
-    def action_save(self) -> None:
-        """Write the lines shown to a file, in a thread."""
-        if not len(self.viewport.store):
-            self.notify("There are no lines to save.", markup=False)
-            return
-        lines, store = self.viewport.store, self.store
-        numbers = (
-            list(map(lines.number, range(lines.first, lines.stop)))
-            if isinstance(lines, FilteredLog)
-            else None
-        )
-
-        def save() -> None:
-            try:
-                path = export_path(self.export_name, ".log", self.export_folder)
-                count = write_lines(store, path, numbers)
-            except OSError as error:
-                self.post_message(self._Saved(f"The log cannot be saved: {error.strerror or error}", True))
-            else:
-                self.post_message(self._Saved(f"Saved {count:,} lines to {path}", False))
-
-        self.run_worker(save, name="log save", group="log-save", thread=True, exit_on_error=False)
-
-    @on(_Saved)
-    def _tell_saved(self, event: _Saved) -> None:
-        event.stop()
-        self.notify(event.text, severity="error" if event.problem else "information", markup=False)

@@ -89,7 +89,8 @@ class LogView(ScrollView, can_focus=False):
         self._current: int | None = None
         self._selected: range = range(0)
         self._pressed: int | None = None
-        self._strips: LRUCache[tuple[int, int], Strip] = LRUCache(2000)
+        # A few screens: while a run talks, thousands of rows that nobody sees again would come and go.
+        self._strips: LRUCache[tuple[int, int], Strip] = LRUCache(256)
         self._styles: dict[str, Style] = {}
         self._base = Style()
         self._area = Size(0, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, get_args
 
@@ -348,6 +348,7 @@ class LossChart(Chart):
         from tui.exports import export_path
 
         figure = self._builder.figure()
+        figure = replace(figure, title=" · ".join(filter(None, (self.export_name, figure.title))))
         histories = [(run.label or self.export_name, run.history) for run in self._runs.values()]
         name, folder = f"{self.export_name}-{self.metrics[0]}", self.export_folder
 
