@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,8 +14,11 @@ from tui.screens.config_diff import ConfigDiffScreen
 from tui.screens.config_help import KeyHelpScreen
 from tui.screens.configs import ConfigsScreen
 from tui.widgets.find_bar import FindBar, find_all
-from tui.widgets.yaml_area import ExactDocument
+from tui.widgets.yaml_area import ExactDocument, YamlArea
 from tui.yaml_lines import closing, indent_after, is_block_text, shift_lines, toggle_comments, tokens
+
+if TYPE_CHECKING:
+    from rich.segment import Segment
 
 
 @pytest.fixture(autouse=True)
@@ -381,16 +385,29 @@ async def test_what_is_painted_of_a_change_is_what_a_new_paint_would_be(tmp_path
     async with editing(tmp_path) as (pilot, screen):
         area = screen.area
         area.cursor_blink = False
-        area.replace_all_text("key:\n  text: 1\n  more\n" * 3)
+        screen._show = lambda *_: None  # a check would paint in between
+        wide = "w" * (area.content_size.width - 8)  # scrolls while it is typed on
+        area.replace_all_text("key:\n  text: 1\n  more\n" * 3 + wide)
+
+        async def typed(keys: str | list[str]) -> None:
+            for key in keys:
+                await pilot.press(_NAMES.get(key, key))
+                screen._close_popup()
+                await pilot.pause()
+                shown = painted(area)
+                area._repaint()
+                await pilot.pause()
+                assert painted(area) == shown
+
         area.go_to(3, 4)
-        for key in [*line, "backspace", "left", "]", "backspace", "space", "a"]:
-            await pilot.press(_NAMES.get(key, key))
-            screen._close_popup()
-            await pilot.pause()
-            shown = screen_text(pilot.app)
-            area._repaint()
-            await pilot.pause()
-            assert screen_text(pilot.app) == shown
+        await typed([*line, "backspace", "left", "]", "backspace", "space", "a"])
+        area.go_to(9, len(wide))
+        await typed("a: b")
+
+
+def painted(area: YamlArea) -> list[list[Segment]]:
+    """The rows with their colours, as they were painted last."""
+    return [list(strip) for strip in area.render_lines(area.size.region)]
 
 
 _NAMES = {" ": "space", ":": "colon", ">": "greater_than_sign", "|": "vertical_line", "-": "minus",

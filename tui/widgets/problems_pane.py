@@ -47,17 +47,11 @@ class ProblemsPane(OptionList, inherit_bindings=False):
 
     HELP: ClassVar[str] = "`✗` prevents a launch, `!` probably costs money or quality, `·` is a hint."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "enter", "select", "Go there", id="checks.go", tooltip="Go to the place in the text."
-        ),
+        Binding("enter", "select", "Go there", id="checks.go", tooltip="Go to the place in the text."),
         Binding("f", "fix", "Fix", id="checks.fix", tooltip="What would mend it."),
-        Binding(
-            "down,j", "cursor_down", "Down", show=False, id="checks.down", tooltip="Next problem."
-        ),
+        Binding("down,j", "cursor_down", "Down", show=False, id="checks.down", tooltip="Next problem."),
         Binding("up,k", "cursor_up", "Up", show=False, id="checks.up", tooltip="Previous problem."),
-        Binding(
-            "home,g", "first", "First", show=False, id="checks.first", tooltip="The first problem."
-        ),
+        Binding("home,g", "first", "First", show=False, id="checks.first", tooltip="The first problem."),
         Binding("end,G", "last", "Last", show=False, id="checks.last", tooltip="The last problem."),
         Binding(
             "pagedown",
@@ -67,9 +61,7 @@ class ProblemsPane(OptionList, inherit_bindings=False):
             id="checks.page-down",
             tooltip="A page.",
         ),
-        Binding(
-            "pageup", "page_up", "Page up", show=False, id="checks.page-up", tooltip="A page up."
-        ),
+        Binding("pageup", "page_up", "Page up", show=False, id="checks.page-up", tooltip="A page up."),
     ]
     DEFAULT_CSS = """
     ProblemsPane {

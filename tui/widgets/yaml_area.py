@@ -16,7 +16,7 @@ from textual.cache import LRUCache
 from textual.document._document import Document, EditResult, Location, Selection
 from textual.document._document_navigator import DocumentNavigator
 from textual.document._wrapped_document import WrappedDocument
-from textual.geometry import Region, Size
+from textual.geometry import Offset, Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import TextArea
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from textual import events
 
 _LOOK = 20_000  # characters in which the partner of a bracket is looked for
+_JUMP = 16  # columns that the text moves at once where the cursor would leave the pane
 _STEP = 32  # columns by which the width that can be scrolled grows
 _RANK = {"error": 0, "warning": 1, "info": 2}
 GLYPHS = {"error": "✗", "warning": "!", "info": "·"}
@@ -442,9 +443,18 @@ class YamlArea(TextArea, inherit_bindings=False):
         width, height = self.document.get_size(self.indent_width)
         width += self.gutter_width + 1  # the cursor may stand behind the last character
         room = self.scrollable_content_region.width
-        stepped = -(-width // _STEP) * _STEP
+        stepped = -(-(width + _JUMP) // _STEP) * _STEP
         self.virtual_size = Size(room if width <= room < stepped else stepped, height)
         self._refresh_scrollbars()
+
+    def scroll_cursor_visible(self, center: bool = False, animate: bool = False) -> Offset:
+        """Textual's; sideways in jumps, as each paints every row."""
+        before = self.scroll_offset.x
+        moved = super().scroll_cursor_visible(center, animate)
+        by = self.scroll_offset.x - before
+        if 0 < abs(by) < _JUMP and not animate:
+            self.scroll_to(x=self.scroll_offset.x + (_JUMP if by > 0 else -_JUMP), animate=False)
+        return moved
 
     def _style(self, kind: str) -> Style:
         style = self._look.get(kind)
