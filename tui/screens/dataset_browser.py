@@ -201,9 +201,19 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
     @work(exclusive=True, group="follow", exit_on_error=False)
     async def _follow(self) -> None:
         assert self._feed is not None
-        root = self.flux.root
-        self.session.training = await asyncio.to_thread(last_training, root, self.folder)
+        self._recall_training()
         await self._feed.follow()
+
+    @work(exclusive=True, group="training", exit_on_error=False)
+    async def _recall_training(self) -> None:
+        """Check it for what it was trained for last, unless something else was chosen."""
+        session, before = self.session, self.session.training
+        found = await asyncio.to_thread(last_training, self.flux.root, self.folder, Path.cwd())
+        if found != before and session.training is before and self._feed is not None:
+            session.training = found
+            if not self._feed.scanning:  # else the scan's end looks for problems
+                self._feed.lint_soon()
+            self._show_all()
 
     def on_unmount(self) -> None:
         """Nothing typed is lost."""
