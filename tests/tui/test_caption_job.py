@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from textual.widgets import Checkbox, Input, RadioButton
 
-from backend.captioning import job as job_module
 from backend.captioning.request import CaptionRequest
+from tests.pretend_captioner import pretend_captioner
 from tests.tui.dataset_folders import library_app, make_dataset, open_browser, said
 from tests.tui.fakes import screen_text, until
 from tui.screens.caption_job import CaptionJobScreen
@@ -20,38 +19,10 @@ from tui.widgets.caption_editor import CaptionEditor
 if TYPE_CHECKING:
     from textual.pilot import Pilot
 
-# A process that captions as the real one does, with a sentence instead of a model; the model itself is
-# tested in tests/trainer/test_captioner.py.
-CAPTIONER = """
-import sys, time
-from pathlib import Path
-from backend.captioning.job import CaptionJob
-from backend.trainer.captioner import work
-class Model:
-    usual_batch = 1
-    def caption(self, images, prompts):
-        while {wait!r} and not Path({wait!r}).exists() and not job.stop_file.exists():
-            time.sleep(0.02)
-        return [f"a {{image.width}} wide picture, {{prompt}}" for image, prompt in zip(images, prompts)]
-work._Work._load = lambda self: Model()
-sys.modules["backend.trainer.captioner.model"] = type(sys)("model")
-sys.modules["backend.trainer.captioner.model"].release_memory = lambda: None
-job = CaptionJob(Path(sys.argv[1]))
-sys.exit(work.run_job(job, job.request))
-"""
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return make_dataset(tmp_path / "animals")
-
-
-def captioner(monkeypatch, wait: str = "") -> None:
-    command = (sys.executable, "-c", CAPTIONER.format(wait=wait))
-    monkeypatch.setattr(
-        job_module.CaptionJob.start, "__kwdefaults__", {"environment": None, "command": command}
-    )
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
 async def open_dialog(pilot: Pilot) -> CaptionJobScreen:
@@ -66,7 +37,7 @@ async def open_dialog(pilot: Pilot) -> CaptionJobScreen:
 async def test_a_caption_arrives_as_a_draft_is_accepted_and_another_refused(
     tmp_path: Path, folder: Path, monkeypatch
 ) -> None:
-    captioner(monkeypatch)
+    pretend_captioner(monkeypatch)
     (folder / "emu.txt").unlink()
     app = library_app(tmp_path, folder)
     async with app.run_test(size=(100, 30)) as pilot:
@@ -75,8 +46,8 @@ async def test_a_caption_arrives_as_a_draft_is_accepted_and_another_refused(
         dialog.query_one("#prompt", Input).value = "short"
         dialog.query_one("#trigger", Input).value = "sks"
         await pilot.press("ctrl+s")
-        await until(lambda: set(screen.session.desk.names) == {"cat.png", "emu.png"}, timeout=60)
-        await until(lambda: "2 drafts" in said(app), timeout=60)
+        await until(lambda: set(screen.session.desk.names) == {"cat.png", "emu.png"}, 60)
+        await until(lambda: "2 drafts" in said(app), 60)
         assert not (folder / "cat.txt").exists()
         await pilot.press("down", "down", "enter")
         editor = screen.query_one(CaptionEditor)
@@ -94,23 +65,23 @@ async def test_a_caption_arrives_as_a_draft_is_accepted_and_another_refused(
 
 
 async def test_stopping_and_going_on(tmp_path: Path, folder: Path, monkeypatch) -> None:
-    captioner(monkeypatch, str(tmp_path / "go"))
+    pretend_captioner(monkeypatch, str(tmp_path / "go"))
     (folder / "emu.txt").unlink()
     app = library_app(tmp_path, folder)
     async with app.run_test(size=(100, 30)) as pilot:
         screen = await open_browser(pilot)
         await open_dialog(pilot)
         await pilot.press("ctrl+s")
-        await until(lambda: "captioning 0 of 2" in screen_text(app), timeout=60)
+        await until(lambda: "captioning 0 of 2" in screen_text(app), 60)
         await pilot.press("A")
         await until(lambda: isinstance(app.screen, ConfirmScreen))
         await pilot.press("y")
-        await until(lambda: "Stopped." in said(app), timeout=60)
+        await until(lambda: "Stopped." in said(app), 60)
         assert screen.session.desk.names == ("cat.png",)
         (tmp_path / "go").touch()
         await open_dialog(pilot)
         await pilot.press("ctrl+s")
-        await until(lambda: set(screen.session.desk.names) == {"cat.png", "emu.png"}, timeout=60)
+        await until(lambda: set(screen.session.desk.names) == {"cat.png", "emu.png"}, 60)
 
 
 async def test_keys_of_the_dialog(tmp_path: Path, folder: Path) -> None:

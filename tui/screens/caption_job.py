@@ -15,7 +15,7 @@ from textual.widgets import Checkbox, Input, RadioButton, RadioSet, Static
 from backend.captioning.models import PRESETS
 from backend.captioning.request import CaptionRequest
 from tui.text import plural
-from tui.widgets.radio import Radio
+from tui.widgets.radio import Radio, Tick
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -89,7 +89,7 @@ class CaptionJobScreen(ModalScreen[CaptionRequest | None], inherit_bindings=Fals
             yield Input(id="prompt")
             yield Static(Content("Trigger word at the beginning of each caption (may be empty):"))
             yield Input(self._trigger, id="trigger")
-            yield Checkbox("Also pictures that have a caption", compact=True, id="everything")
+            yield Tick("Also pictures that have a caption", compact=True, id="everything")
             yield Static(Content("Nothing is written: captions arrive as drafts, to accept or refuse."))
             yield Static(id="problem", markup=False)
             yield Static(Content("ctrl+s starts · space chooses · tab next · esc cancels"), id="hint")
