@@ -33,13 +33,23 @@ def load_training(root: Path, folder: Path, use: RunUse | None = None) -> Traini
     return Training(tuple(resolutions), trigger if isinstance(trigger, str) else "")
 
 
-def last_training(root: Path, folder: Path) -> Training:
-    """As :func:`load_training`; looks at the runs, then the config library, if nothing was chosen (reads)."""
+def last_training(root: Path, folder: Path, project: Path) -> Training:
+    """What was chosen for a dataset; else what its last run says, else the newest config that names it.
+
+    Reads many files: call it in a thread.
+
+    Args:
+        root: The data folder.
+        folder: The dataset.
+        project: The folder in which configs are looked for.
+    """
+    from backend.configs.library import ConfigLibrary
+
     if _stored(root, folder) is not None:
         return load_training(root, folder)
     use = last_used([folder], root).get(folder)
     if use is None:
-        use = last_config(folder, sorted((root / "configs").glob("*.y*ml")))
+        use = last_config(folder, [entry.path for entry in ConfigLibrary(project).entries()])
     return load_training(root, folder, use)
 
 

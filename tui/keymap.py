@@ -51,6 +51,7 @@ CHAINS: tuple[tuple[str, ...], ...] = (
     ("tui.screens.dataset_crop:CropScreen",),
     ("tui.screens.dataset_options:TrainingScreen",),
     ("tui.screens.dataset_prepare:PrepareScreen",),
+    ("tui.screens.caption_job:CaptionJobScreen",),
     ("tui.screens.run_overview:RunOverviewScreen",),
     ("tui.screens.run_files:RunFilesScreen",),
     ("tui.screens.samples:SamplesScreen",),

@@ -11,19 +11,20 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from backend.captioning.request import CaptioningError, CaptionRequest, request_of
+from backend.datasets.drafts import Drafts
 from backend.datasets.errors import reason
 from backend.files import read_json, write_json
 from backend.home import home
 from backend.launchers.process import ask_to_stop, is_alive, spawn_detached
 
-# -P: the working folder must not be searched for modules.
-CAPTIONER = (sys.executable, "-P", "-m", "backend.trainer.captioner")
+_PATIENCE = 10.0  # seconds for a process to leave that has said its last word
 
 ENDED = ("finished", "stopped", "failed")
 
@@ -79,6 +80,9 @@ class CaptionJob:
         path: Its folder.
     """
 
+    # -P: the working folder must not be searched for modules.
+    CAPTIONER = (sys.executable, "-P", "-m", "backend.trainer.captioner")
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.progress_file = path / "progress.jsonl"
@@ -105,30 +109,30 @@ class CaptionJob:
         handle = read_json(self.path / "process.json")
         return isinstance(handle, dict) and is_alive(handle)
 
-    def start(
-        self, *, environment: Mapping[str, str] | None = None, command: Sequence[str] = CAPTIONER
-    ) -> None:
+    def start(self, *, environment: Mapping[str, str] | None = None) -> None:
         """Start the process, which outlives this one; it goes on where an earlier one stopped.
 
-        A job that had finished begins anew. Nothing happens if it runs.
+        A job that had finished begins anew; drafts of it that nobody accepted or refused yet stay. Nothing
+        happens if it runs.
 
         Args:
             environment: The process's variables; this one's, with the Hugging Face token, if None.
-            command: The program, without its last argument, the job's folder.
 
         Raises:
             CaptioningError: It cannot be started.
         """
-        if self.running:
-            return
+        until = time.monotonic() + _PATIENCE
+        while self.running:
+            if not read_progress(self.progress_file).ended or time.monotonic() > until:
+                return
+            time.sleep(0.05)  # it has said its last word and is on its way out
         try:
             self.stop_file.unlink(missing_ok=True)
-            if read_progress(self.progress_file).state == "finished":
-                self.progress_file.unlink(missing_ok=True)
+            self._begin_anew()
             with ProgressWriter(self.progress_file) as writer:
                 writer.state("queued")
             handle = spawn_detached(
-                (*command, str(self.path)),
+                (*self.CAPTIONER, str(self.path)),
                 log=self.path / "log.txt",
                 folder=self.path,
                 environment=_environment(self.request.folder) if environment is None else environment,
@@ -136,6 +140,19 @@ class CaptionJob:
             write_json(self.path / "process.json", handle)
         except OSError as error:
             raise CaptioningError(f"captioning cannot be started in {self.path}: {reason(error)}") from None
+
+    def _begin_anew(self) -> None:
+        """Forget what a finished job did, except the drafts that are still there."""
+        progress = read_progress(self.progress_file)
+        if progress.state != "finished":
+            return
+        request, drafts = self.request, Drafts(self.drafts)
+        self.progress_file.unlink(missing_ok=True)
+        with ProgressWriter(self.progress_file) as writer:
+            for result in progress.results.values():
+                draft = drafts.load(caption_path(request, result.name))
+                if result.caption is not None and draft is not None and draft.source:
+                    writer.result(result)
 
     def stop(self) -> None:
         """Ask the process to stop after the pictures it has in hand; :meth:`start` goes on from there."""
@@ -179,9 +196,14 @@ def running_job(folder: Path, root: Path | None = None) -> CaptionJob | None:
     for file in sorted(((root or home()) / "captioning").glob("*/request.json")):
         job = CaptionJob(file.parent)
         with contextlib.suppress(CaptioningError):
-            if job.request.folder == folder and job.running:
+            if job.request.folder == folder and job.running and not read_progress(job.progress_file).ended:
                 return job
     return None
+
+
+def caption_path(request: CaptionRequest, name: str) -> Path:
+    """The caption file of a picture of a job."""
+    return (request.folder / name).with_suffix(request.caption_ext)
 
 
 class Follower:

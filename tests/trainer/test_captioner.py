@@ -88,7 +88,7 @@ def test_captions_are_left_alone_unless_asked(tmp_path, folder, florence) -> Non
     job = job_of(tmp_path, folder, florence)
     Drafts(job.drafts).save(folder / "b.txt", "typed by a person")
     assert run(job)[0] == 0
-    assert {name for name in drafts_of(job)} == {"b.txt", "d.txt"}
+    assert set(drafts_of(job)) == {"b.txt", "d.txt"}
     assert drafts_of(job)["b.txt"] == "typed by a person"
     everything = job_of(tmp_path, folder, florence, everything=True)
     assert run(everything)[0] == 0

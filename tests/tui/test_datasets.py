@@ -9,7 +9,7 @@ import pytest
 from textual import events
 
 from backend.datasets.library import Library
-from tests.tui.dataset_folders import library_app, make_dataset, open_library, said
+from tests.tui.dataset_folders import library_app, make_dataset, open_browser, open_library, said
 from tests.tui.fakes import escapes, screen_text, settled, until, write_picture
 from tui.dataset_session import Training
 from tui.dataset_training import last_training, store_training
@@ -170,16 +170,25 @@ async def test_counts_follow_what_happens_outside(tmp_path: Path) -> None:
         await until(screen._stop.is_set)
 
 
-async def test_a_dataset_is_checked_for_what_trained_it_last(tmp_path: Path) -> None:
+async def test_a_dataset_is_checked_for_what_trains_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_dataset(tmp_path / "animals")
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
     root = tmp_path / "home"
-    text = (
-        "config:\n  process:\n  - trigger_word: {}\n    datasets:\n"
-        f"    - folder_path: {folder}\n      resolution: {{}}\n"
+    assert last_training(root, folder, project) == Training()
+    (project / "mine.yaml").write_text(
+        "job: extension\nconfig:\n  name: mine\n  process:\n  - trigger_word: ohwx\n    datasets:\n"
+        f"    - folder_path: {folder}\n      resolution: 768\n",
+        encoding="utf-8",
     )
-    assert last_training(root, folder) == Training()
-    (root / "configs").mkdir(parents=True)
-    (root / "configs" / "mine.yaml").write_text(text.format("ohwx", 768), encoding="utf-8")
-    assert last_training(root, folder) == Training((768,), "ohwx")
-    store_training(root, folder, Training((256,), "mine"))
-    assert last_training(root, folder) == Training((256,), "mine")
+    assert last_training(root, folder, project) == Training((768,), "ohwx")
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 24)) as pilot:
+        screen = await open_browser(pilot)
+        await until(lambda: screen.session.training == Training((768,), "ohwx"))
+        await until(lambda: "trigger-missing" in [problem.rule for problem in screen.session.problems])
+    store_training(root, folder, Training((256,), "other"))
+    assert last_training(root, folder, project) == Training((256,), "other")

@@ -181,6 +181,18 @@ def _command(options: argparse.Namespace) -> int:
                 resolution=options.resolution,
                 caption_ext=options.caption_ext,
             )
+        case "caption":
+            from tui.cli.caption import caption
+
+            return caption(
+                options.folder,
+                model=options.model,
+                prompt=options.prompt,
+                trigger=options.trigger,
+                everything=options.all,
+                apply=options.apply,
+                caption_ext=options.caption_ext,
+            )
         case "import":
             from tui.cli.import_ import import_config
 

@@ -81,6 +81,12 @@ _EXPLAIN_JSON = """\
   {"key", "aliases", "type", "unit", "range", "default", "required", "choices", "description", "fields"}
   fields   the keys of a section, else empty
 """
+_CAPTION = """\
+The model runs on this machine (a GPU helps), in a process of its own, and is downloaded once. The same
+command goes on where an earlier one stopped. In a prompt, {trigger} and {caption} are filled in.
+Without --apply the app's datasets screen offers each caption to accept or refuse. Captions that exist are
+left alone unless --all is said; --all --apply replaces them, and u in the app's browser takes that back.
+"""
 _DATASET_JSON = """\
 --json prints one object:
   {"folder", "images": [{"file", "width", "height", "format", "bytes", "excluded", "crop", "problem"}],
@@ -246,6 +252,22 @@ def build_parser() -> argparse.ArgumentParser:
         help="resolutions that it will be trained at (default: 512,768,1024)",
     )
     dataset.add_argument(
+        "--caption-ext", metavar="EXT", default=".txt", help="extension of captions (default: .txt)"
+    )
+
+    caption = command("caption", "have a model caption pictures, as drafts; Ctrl-C stops it", _CAPTION)
+    caption.add_argument("folder", metavar="FOLDER", help="pictures")
+    caption.add_argument(
+        "--model",
+        metavar="MODEL",
+        default="florence-2",
+        help="florence-2, qwen-vl, a folder, or a Hugging Face id (default: florence-2)",
+    )
+    caption.add_argument("--prompt", metavar="TEXT", default="", help="what the model is asked")
+    caption.add_argument("--trigger", metavar="WORD", default="", help="put first in captions that lack it")
+    caption.add_argument("--all", action="store_true", help="also pictures that have a caption")
+    caption.add_argument("--apply", action="store_true", help="write the captions instead of keeping drafts")
+    caption.add_argument(
         "--caption-ext", metavar="EXT", default=".txt", help="extension of captions (default: .txt)"
     )
 

@@ -17,6 +17,7 @@ from backend.datasets.captions import trained
 from backend.datasets.errors import DatasetError
 from backend.datasets.filter import ORDERS, FilterError, parse_filter, quoted
 from backend.datasets.thumbnails import Thumbnails
+from tui.dataset_captioning import DatasetCaptioning
 from tui.dataset_edits import DatasetEdits
 from tui.dataset_feed import DatasetFeed, What
 from tui.dataset_session import DatasetSession, Undo, View
@@ -47,7 +48,7 @@ _FOLLOW_AFTER = 0.08  # seconds at rest after which the cursor's picture is show
 _FILTER_AFTER = 0.1  # seconds without typing after which the filter is applied
 
 
-class DatasetBrowserScreen(DatasetEdits, MainScreen):
+class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
     """The browser of one dataset.
 
     Args:
@@ -137,6 +138,14 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
             id="dataset.duplicates",
             tooltip="Look for pictures that look alike; once more stops it.",
         ),
+        Binding(
+            "A",
+            "auto_caption",
+            "Auto-caption",
+            show=False,
+            id="dataset.auto-caption",
+            tooltip="Have a model write captions, as drafts; while it does, stop it.",
+        ),
         Binding("f5", "rescan", "Rescan", show=False, id="dataset.rescan", tooltip="Read the folder again."),
         Binding(
             "escape", "back", "Back", show=False, id="dataset.back", tooltip="End the filter; else leave."
@@ -187,13 +196,24 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
         self.query_one(PictureList).placeholder = "Reading the pictures…"
         self._show_all()
         self._follow()
+        self.look_for_captioning()
 
     @work(exclusive=True, group="follow", exit_on_error=False)
     async def _follow(self) -> None:
         assert self._feed is not None
-        root = self.flux.root
-        self.session.training = await asyncio.to_thread(last_training, root, self.folder)
+        self._recall_training()
         await self._feed.follow()
+
+    @work(exclusive=True, group="training", exit_on_error=False)
+    async def _recall_training(self) -> None:
+        """Check it for what it was trained for last, unless something else was chosen."""
+        session, before = self.session, self.session.training
+        found = await asyncio.to_thread(last_training, self.flux.root, self.folder, Path.cwd())
+        if found != before and session.training is before and self._feed is not None:
+            session.training = found
+            if not self._feed.scanning:  # else the scan's end looks for problems
+                self._feed.lint_soon()
+            self._show_all()
 
     def on_unmount(self) -> None:
         """Nothing typed is lost."""
@@ -283,7 +303,7 @@ class DatasetBrowserScreen(DatasetEdits, MainScreen):
             done, of = self._feed.compared
             state = f" · comparing {done * 100 // max(1, of)} %"
         box.border_title = Content(f"{clip(self.folder.name, 30)} · {count}{state}")
-        words = []
+        words = [self.captioning] if self.captioning else []
         chosen = len(shelf.chosen) + shelf.hidden
         if chosen:
             hidden = f" ({shelf.hidden} not shown)" if shelf.hidden else ""

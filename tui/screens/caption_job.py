@@ -1,0 +1,142 @@
+"""Asks which model captions a dataset, and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Checkbox, Input, RadioButton, RadioSet, Static
+
+from backend.captioning.models import PRESETS
+from backend.captioning.request import CaptionRequest
+from tui.text import plural
+from tui.widgets.radio import Radio, Tick
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+
+class CaptionJobScreen(ModalScreen[CaptionRequest | None], inherit_bindings=False):
+    """The result is what is asked for, or None.
+
+    Args:
+        folder: The dataset.
+        trigger: Its trigger word.
+        caption_ext: Extension of its captions.
+        chosen: Names of the chosen pictures; all if there are none.
+        total: How many pictures the dataset has.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+c", "cancel", "Cancel", id="caption-job.cancel", tooltip="Caption nothing."),
+        Binding("tab", "app.focus_next", "Next", show=False, id="caption-job.next", tooltip="The next line."),
+        Binding(
+            "shift+tab",
+            "app.focus_previous",
+            "Previous",
+            show=False,
+            id="caption-job.previous",
+            tooltip="The line before.",
+        ),
+        Binding("ctrl+s,f6", "start", "Start", id="caption-job.start", tooltip="Caption the pictures."),
+    ]
+    DEFAULT_CSS = """
+    CaptionJobScreen { align: center middle; }
+    CaptionJobScreen > Vertical {
+        width: 76;
+        max-width: 95%;
+        height: auto;
+        max-height: 100%;
+        padding: 0 2;
+        border: round $border;
+        border-title-style: bold;
+        background: $surface;
+    }
+    CaptionJobScreen RadioSet { layout: horizontal; width: 1fr; height: 1; }
+    CaptionJobScreen Radio { width: auto; margin-right: 3; }
+    CaptionJobScreen #about { color: $text-muted; height: 1; }
+    CaptionJobScreen Input { border: none; height: 1; padding: 0 1; background: $boost; margin-bottom: 1; }
+    CaptionJobScreen Input:focus { background: $primary-muted; }
+    CaptionJobScreen #problem { height: auto; min-height: 1; color: $text-error; }
+    CaptionJobScreen #hint { color: $text-muted; }
+    """
+
+    def __init__(
+        self, folder: Path, trigger: str, caption_ext: str, chosen: tuple[str, ...], total: int
+    ) -> None:
+        super().__init__()
+        self._folder, self._trigger, self._caption_ext = folder, trigger, caption_ext
+        self._chosen, self._total = chosen, total
+
+    def compose(self) -> ComposeResult:
+        """The choices."""
+        with Vertical() as box:
+            box.border_title = Content(f"Caption {plural(len(self._chosen) or self._total, 'picture')}")
+            yield Static(Content("A model on this machine writes:"))
+            yield RadioSet(
+                *(Radio(name, value=at == 0, id=name) for at, name in enumerate(PRESETS)),
+                Radio("another", id="another"),
+                compact=True,
+            )
+            yield Static(id="about", markup=False)
+            yield Input(placeholder="a folder, or owner/name on the Hugging Face Hub", id="model")
+            yield Static(Content("Asked about each picture ({trigger} and {caption} are filled in):"))
+            yield Input(id="prompt")
+            yield Static(Content("Trigger word at the beginning of each caption (may be empty):"))
+            yield Input(self._trigger, id="trigger")
+            yield Tick("Also pictures that have a caption", compact=True, id="everything")
+            yield Static(Content("Nothing is written: captions arrive as drafts, to accept or refuse."))
+            yield Static(id="problem", markup=False)
+            yield Static(Content("ctrl+s starts · space chooses · tab next · esc cancels"), id="hint")
+
+    def on_mount(self) -> None:
+        """Tell of the first model."""
+        self._show_model()
+
+    @on(RadioSet.Changed)
+    def _show_model(self) -> None:
+        preset = PRESETS.get(self._pressed)
+        self.query_one("#about", Static).update(
+            Content(preset.about if preset else "any that transformers knows")
+        )
+        self.query_one("#model", Input).disabled = preset is not None
+        usual = preset.prompt if preset else "the model's usual question"
+        self.query_one("#prompt", Input).placeholder = usual
+
+    @property
+    def _pressed(self) -> str:
+        return next((button.id or "" for button in self.query(RadioButton) if button.value), "")
+
+    def on_input_submitted(self) -> None:
+        """Enter in a line starts, as in other boxes."""
+        self.action_start()
+
+    def action_start(self) -> None:
+        """Close with what was chosen."""
+        model = self._pressed
+        if model not in PRESETS:
+            model = self.query_one("#model", Input).value.strip()
+        if not model:
+            self.query_one("#problem", Static).update(Content("Name the model first."))
+            self.query_one("#model").focus()
+            return
+        self.dismiss(
+            CaptionRequest(
+                self._folder,
+                model,
+                self.query_one("#prompt", Input).value.strip(),
+                self.query_one("#trigger", Input).value.strip(),
+                self.query_one("#everything", Checkbox).value,
+                self._chosen or None,
+                self._caption_ext,
+            )
+        )
+
+    def action_cancel(self) -> None:
+        """Caption nothing."""
+        self.dismiss(None)
