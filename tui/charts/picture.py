@@ -21,6 +21,7 @@ PLOT = WIDTH - _LEFT - _RIGHT
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _GREY = "#888888"
 _SWATCH = 22  # pixels of a line in the legend
+_DOT = 3  # radius of a point that stands alone
 _DASH = 3  # pixels of a marker's dashes, and between them
 _MARKS = {"checkpoint": "#009e73", "resume": "#e69f00", "sample": "#56b4e9", "error": "#d50000"}
 
@@ -171,6 +172,8 @@ def svg(figure: Figure) -> bytes:
                 f'<polygon points="{where}" fill="{colour}" stroke="{colour}" stroke-width="0.5" '
                 f'opacity="{opacity}"/>'
             )
+        elif len(points) == 1:  # a line of one point would not be seen
+            parts.append(f'<circle cx="{points[0][0]:g}" cy="{points[0][1]:g}" r="{_DOT}" fill="{colour}"/>')
         else:
             style = {"line": 'stroke-width="2"', "mark": f'stroke-dasharray="{_DASH} {_DASH}"'}.get(kind, "")
             parts.append(f'<polyline points="{where}" fill="none" stroke="{colour}" {style}/>')
@@ -209,7 +212,8 @@ def png(figure: Figure) -> bytes:
         elif len(points) > 1:
             draw.line(points, fill=(red, green, blue), width=2 if kind == "line" else 1)
         elif points:
-            draw.point(points, fill=(red, green, blue))
+            (x, y) = points[0]
+            draw.ellipse((x - _DOT, y - _DOT, x + _DOT, y + _DOT), fill=(red, green, blue))
     font = ImageFont.load_default(14)
     anchors = {"start": "lm", "middle": "mm", "end": "rm"}
     for x, y, anchor, colour, text in _texts(figure):

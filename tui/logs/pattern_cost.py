@@ -55,7 +55,7 @@ def is_cheap(source: str, length: int) -> bool:
     factor, degree = growth(source)
     if math.isinf(degree):
         return False
-    return factor * float(max(1, length)) ** min(degree, 30.0) <= CHEAP
+    return bool(factor * float(max(1, length)) ** min(degree, 30.0) <= CHEAP)
 
 
 def _repeats(items: Any, *, inside: bool) -> Iterator[tuple[Any, bool]]:

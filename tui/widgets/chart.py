@@ -10,19 +10,19 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.reactive import reactive
 from textual.strip import Strip
-from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
 from tui.charts.curve import Curve
 from tui.charts.view import XWindow, YRange
 from tui.widgets import chart_look
+from tui.widgets.chart_curves import ChartCurves
+from tui.widgets.chart_mouse import ChartMouse
 
 if TYPE_CHECKING:
     from rich.style import Style
-    from textual import events
     from textual.binding import BindingType
 
-    from tui.charts.scene import Mark, Run, Scene
+    from tui.charts.scene import Run, Scene
     from tui.widgets.chart_scene import SceneBuilder
 
 WEIGHTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -31,7 +31,7 @@ WEIGHTS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 _REPAINT_HZ = 10
 
 
-class Chart(Widget, can_focus=True):
+class Chart(ChartMouse, ChartCurves, can_focus=True):
     """Curves over a common x, redrawn at most ten times a second while points come in.
 
     Points may be added from the first moment on; numpy is imported in a thread when there are some
@@ -102,69 +102,13 @@ class Chart(Widget, can_focus=True):
         self.y_range = YRange()
         self.other_ranges: dict[str, YRange] = {}
         self.set_reactive(Chart.smoothing, smoothing)
-        self._curves: dict[str, Curve] = {}
-        self._marks: dict[tuple[float, str, str], None] = {}  # a set that keeps its order
         self._frozen: dict[str, int] = {}
         self._builder: SceneBuilder | None = None
         self._loading: Worker[None] | None = None
-        self._stale = True
         self._scene: Scene | None = None
         self._text_rows: list[list[Run]] = []
         self._strip_rows: list[Strip | None] = []
         self._styles_by_name: dict[str, Style] = {}
-        self._pressed: tuple[int, bool] | None = None
-
-    # -- data ---------------------------------------------------------------------------------------
-
-    def add_series(self, name: str, label: str | None = None, smooth: bool = True, axis: str = "") -> Curve:
-        """Add a curve, or return the one of that name.
-
-        Args:
-            name: Key for :meth:`series`.
-            label: For the legend; the name if None.
-            smooth: Whether to draw a moving average over it.
-            axis: What it measures. The first visible curve's axis is labelled; curves of others are drawn
-                over their own range, and the legend has their values.
-        """
-        if name not in self._curves:
-            taken = {curve.number for curve in self._curves.values()}
-            number = next(n for n in range(len(taken) + 1) if n not in taken)
-            self._curves[name] = Curve(
-                name, label or name, number, smooth=smooth, changed=self._touch, axis=axis
-            )
-            self._touch()
-        return self._curves[name]
-
-    def series(self, name: str) -> Curve:
-        """The curve of that name.
-
-        Raises:
-            KeyError: There is none; see :meth:`add_series`.
-        """
-        return self._curves[name]
-
-    def remove_series(self, name: str) -> None:
-        """Remove a curve, if there is one of that name; its letter is free again."""
-        if self._curves.pop(name, None) is not None:
-            self._touch()
-
-    @property
-    def curves(self) -> list[Curve]:
-        """All curves, in the order of their letters."""
-        return list(self._curves.values())
-
-    def mark(self, x: float, label: str, kind: str = "") -> None:
-        """Put a vertical marker at ``x``; the same one twice is one.
-
-        Args:
-            x: Where.
-            label: For the readout.
-            kind: ``checkpoint``, ``resume``, ``sample``, ``warning`` or ``error`` have glyphs of their own.
-        """
-        entry = (float(x), "".join(c for c in label if c.isprintable()), kind)
-        if entry not in self._marks:
-            self._marks[entry] = None
-            self._touch()
 
     def clear(self) -> None:
         """Remove all points and markers; the curves stay."""
@@ -180,9 +124,6 @@ class Chart(Widget, can_focus=True):
     def _forget_ranges(self) -> None:
         self.y_range.forget()
         self.other_ranges.clear()
-
-    def _touch(self) -> None:
-        self._stale = True
 
     # -- repainting ---------------------------------------------------------------------------------
 
@@ -391,73 +332,6 @@ class Chart(Widget, can_focus=True):
     def action_hide_crosshair(self) -> None:
         """Hide the crosshair."""
         self.cursor_x = None
-
-    # -- mouse --------------------------------------------------------------------------------------
-
-    def _x_at(self, event: events.MouseEvent) -> float | None:
-        """The x under the mouse; None outside of the plot."""
-        offset = event.get_content_offset(self)
-        if self._scene is None or offset is None:
-            return None
-        layout = self._scene.layout
-        x0, x1 = self._scene.x
-        column = offset.x - layout.gutter
-        return x0 + (column + 0.5) / layout.width * (x1 - x0) if column >= 0 else None
-
-    def _wheel(self, event: events.MouseEvent, factor: float) -> None:
-        event.stop()
-        extent = self._extent()
-        if extent is not None:
-            self.x_window.zoom(factor, self._x_at(event), *extent)
-            self.repaint()
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Zoom in round the mouse."""
-        self._wheel(event, 0.8)
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Zoom out round the mouse."""
-        self._wheel(event, 1.25)
-
-    def on_click(self, event: events.Click) -> None:
-        """A double click shows everything."""
-        if event.chain == 2:
-            self.action_fit()
-
-    def on_mouse_down(self, event: events.MouseDown) -> None:
-        """A drag or a click begins."""
-        if event.button == 1:
-            self.capture_mouse()
-            self._pressed = (event.screen_x, False)
-
-    def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Dragging pans: what is under the mouse stays under it."""
-        if self._pressed is None or self._scene is None:
-            return
-        moved = self._pressed[0] - event.screen_x
-        extent = self._extent()
-        if moved and extent is not None:
-            x0, x1 = self._scene.x
-            self.x_window.pan(moved / self._scene.layout.width * (x1 - x0), *extent)
-            self._pressed = (event.screen_x, True)
-            self.repaint()
-
-    def on_mouse_up(self, event: events.MouseUp) -> None:
-        """Without a drag it was a click, which sets the crosshair."""
-        pressed, self._pressed = self._pressed, None
-        if pressed is None:
-            return
-        self.release_mouse()
-        x = self._x_at(event)
-        if not pressed[1] and x is not None and self._builder is not None:
-            self.cursor_x = self._builder.snap(x)
-
-    @property
-    def marks(self) -> list[Mark]:
-        """The markers, in the order in which they were put."""
-        from tui.charts.scene import Mark
-
-        return [Mark(*entry) for entry in self._marks]
 
 
 async def _import_numpy() -> None:
