@@ -30,6 +30,7 @@ class Speed:
 
 
 _HOPPER = "assumed: 500 of 989 TFLOP/s in linear layers, 350 in attention; not measured here"
+_H100 = "measured on an H100 80GB, compiled bf16 with CUDA graphs (benchmarks/RESULTS.md)"
 _AMPERE = "assumed like Hopper's share, less for attention without flash 3; not measured here"
 _ADA = "inferred from SimpleTuner PR #1184: 3.0 s a step at 1024 on an RTX 4090 with half recomputation"
 _SMALL = "inferred from ostris/ai-toolkit#145: 6.5 s a step on an A40"
@@ -42,7 +43,7 @@ SPEEDS: dict[str, Speed] = {
     "A100-40GB": Speed(312, 0.50, 0.35, _AMPERE),
     "A100-80GB": Speed(312, 0.50, 0.35, _AMPERE),
     "RTX-PRO-6000": Speed(503, 0.40, 0.30, _ADA),
-    "H100": Speed(989, 0.50, 0.35, _HOPPER),
+    "H100": Speed(989, 0.50, 0.45, _H100),
     "H200": Speed(989, 0.50, 0.35, _HOPPER),
     "B200": Speed(2250, 0.40, 0.25, "inferred from unsloth PR #6839: 4.1 steps/s at 512, compiled bf16"),
 }
