@@ -32,7 +32,10 @@ def test_half_cells_hold_two_pixels_each(tmp_path: Path) -> None:
         picture.paste(colour, (0, y, 2, y + 1))
     picture.save(tmp_path / "a.png")
     strips = half_cells(tmp_path / "a.png", 2, 2)
-    cells = [[(s.style.color.triplet.hex, s.style.bgcolor.triplet.hex) for s in strip] for strip in strips]
+    cells = [
+        [(s.style.color.triplet.hex, s.style.bgcolor.triplet.hex) for s in strip for _ in s.text]
+        for strip in strips
+    ]
     assert cells == [[("#ff0000", "#00ff00")] * 2, [("#0000ff", "#ffffff")] * 2]
 
 
