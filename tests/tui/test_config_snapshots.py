@@ -122,7 +122,9 @@ def test_launch_sheet(snap_compare, folder: Path, size, monkeypatch) -> None:
     monkeypatch.setattr(
         config_review,
         "summarise",
-        lambda path, base, ext="txt": replace(plain(path, base, ext), folder="./pictures"),
+        lambda path, base, ext="txt", options=None: replace(
+            plain(path, base, ext, options), folder="./pictures"
+        ),
     )
     monkeypatch.setattr("tui.config_launching._has_token", lambda path: True)
 
