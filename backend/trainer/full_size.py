@@ -10,6 +10,7 @@ import torch
 
 from backend.trainer.attention_kernels import KERNELS, best_kernel
 from backend.trainer.batches import Batch
+from backend.trainer.bench.shapes import FLUX_DEV, TEXT_TOKENS
 from backend.trainer.compiling import WarmShape, WarmUp
 from backend.trainer.devices import prepare_device
 from backend.trainer.fast_flux import IN_K, FastFlux
@@ -24,20 +25,6 @@ from config.schema import NetworkConfig, TrainConfig
 
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
-
-FLUX_DEV: dict[str, Any] = {
-    "patch_size": 1,
-    "in_channels": 64,
-    "num_layers": 19,
-    "num_single_layers": 38,
-    "attention_head_dim": 128,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 4096,
-    "pooled_projection_dim": 768,
-    "guidance_embeds": True,
-    "axes_dims_rope": (16, 56, 56),
-}
-TEXT_TOKENS = 512
 
 
 def random_flux(
