@@ -19,12 +19,12 @@ with quick_imports():
     from backend.home import home
     from tui.messages import EditConfig, OperationFailed, RunChosen, RunStarted
     from tui.modes import MODE_TABLE, make_screen
-    from tui.place import is_stand_in
     from tui.quitting import quit_question
-    from tui.run_actions import RunActions
-    from tui.run_cache import cache_path
-    from tui.run_feed import RunFeed
-    from tui.run_notices import Herald
+    from tui.runs.actions import RunActions
+    from tui.runs.cache import cache_path
+    from tui.runs.feed import RunFeed
+    from tui.runs.notices import Herald
+    from tui.runs.place import is_stand_in
     from tui.services import (
         CloudFactory,
         Demo,
@@ -186,7 +186,7 @@ class FluxLoraApp(App[int], inherit_bindings=False):
 
     @work(exclusive=True, group="silence", exit_on_error=False)
     async def _watch_silence(self) -> None:
-        from tui.run_silence import LOOK, SilenceWatch
+        from tui.runs.silence import LOOK, SilenceWatch
 
         watch = SilenceWatch()
         while True:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
-from tui.status import RESUMABLE, is_live
+from tui.runs.status import RESUMABLE, is_live
 from tui.text import clip
 
 if TYPE_CHECKING:

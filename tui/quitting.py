@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tui.place import LABEL
+from tui.runs.place import LABEL
 from tui.text import plural
 
 if TYPE_CHECKING:

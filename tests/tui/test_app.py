@@ -292,7 +292,7 @@ async def test_palette_shows_hostile_names_as_they_are(tmp_path: Path) -> None:
 
 
 async def test_a_broken_registry_is_said_and_tried_again(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("tui.run_feed._RETRY", 0.02)
+    monkeypatch.setattr("tui.runs.feed._RETRY", 0.02)
     runs = FakeRuns(summary())
     runs.list_failure = OSError("the [b]disk[/] is gone")
     app = make_app(runs, root=tmp_path)
@@ -306,7 +306,7 @@ async def test_a_broken_registry_is_said_and_tried_again(tmp_path: Path, monkeyp
 
 
 async def test_the_app_opens_without_a_backend(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("tui.run_feed._RETRY", 0.02)
+    monkeypatch.setattr("tui.runs.feed._RETRY", 0.02)
 
     def broken():
         raise ImportError("no module named sqlite3")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tests.tui.fakes import escapes
-from tui.status import look
+from tui.runs.status import look
 from tui.text import age, bar, clip, duration, fit, number, one_line, pace, plural, size
 from tui.widgets.key_bar import Key, choose
 

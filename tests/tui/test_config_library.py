@@ -9,7 +9,7 @@ import pytest
 from backend.events import Status
 from tests.tui.config_pilot import TEXT, app_in, editing, project
 from tests.tui.fakes import FakeRun, FakeRuns, screen_text, settled, summary, until
-from tui.config_review import free_name, review
+from tui.configs.review import free_name, review
 from tui.screens.choose import Choice, ChooseScreen, fitting
 from tui.screens.config_editor import ConfigEditorScreen
 from tui.screens.config_launch import LaunchScreen
@@ -216,7 +216,7 @@ async def test_a_sweep_launches_all(tmp_path: Path) -> None:
 
 
 async def test_modal_has_gpus_a_budget_and_a_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.config_launching._has_token", lambda path: True)
+    monkeypatch.setattr("tui.configs.launching._has_token", lambda path: True)
     runs = FakeRuns()
     async with editing(tmp_path, runs=runs) as (pilot, _screen):
         shown = await sheet(pilot)

@@ -116,7 +116,7 @@ def test_diff(snap_compare, folder: Path, size) -> None:
 
 @sizes
 def test_launch_sheet(snap_compare, folder: Path, size, monkeypatch) -> None:
-    from tui import config_review
+    from tui.configs import review as config_review
 
     plain = config_review.summarise
     monkeypatch.setattr(
@@ -126,7 +126,7 @@ def test_launch_sheet(snap_compare, folder: Path, size, monkeypatch) -> None:
             plain(path, base, ext, options), folder="./pictures"
         ),
     )
-    monkeypatch.setattr("tui.config_launching._has_token", lambda path: True)
+    monkeypatch.setattr("tui.configs.launching._has_token", lambda path: True)
 
     async def prepare(pilot, screen) -> None:
         await estimated(pilot, screen)

@@ -9,13 +9,13 @@ import pytest
 
 from tests.tui.config_pilot import TEXT, checked, editing, project
 from tests.tui.fakes import HOSTILE, escapes, screen_text, until
+from tui.configs.yaml_lines import closing, indent_after, is_block_text, shift_lines, toggle_comments, tokens
 from tui.screens.choose import ChooseScreen
 from tui.screens.config_diff import ConfigDiffScreen
 from tui.screens.config_help import KeyHelpScreen
 from tui.screens.configs import ConfigsScreen
 from tui.widgets.find_bar import FindBar, find_all
 from tui.widgets.yaml_area import ExactDocument, YamlArea
-from tui.yaml_lines import closing, indent_after, is_block_text, shift_lines, toggle_comments, tokens
 
 if TYPE_CHECKING:
     from rich.segment import Segment

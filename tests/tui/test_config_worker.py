@@ -12,8 +12,8 @@ import pytest
 
 from tests.tui.config_pilot import TEXT, checked, editing, project
 from tests.tui.fakes import screen_text, until
-from tui.config_text import LARGE, Findings, form_of, look, reckon
-from tui.config_worker import _SIZE, CheckProcess, Overtaken, serve
+from tui.configs.text import LARGE, Findings, form_of, look, reckon
+from tui.configs.worker import _SIZE, CheckProcess, Overtaken, serve
 
 LONG = TEXT + "# a line\n" * LARGE
 

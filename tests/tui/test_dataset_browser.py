@@ -272,7 +272,7 @@ async def test_problems_lead_to_their_pictures_and_are_mended(tmp_path: Path, fo
 async def test_pictures_are_compared_by_a_key_and_that_can_be_stopped(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.dataset_feed._COMPARED", 0)  # as in a folder of thousands
+    monkeypatch.setattr("tui.datasets.feed._COMPARED", 0)  # as in a folder of thousands
     (folder / "ape2.png").write_bytes((folder / "ape.png").read_bytes())
     held, looked = threading.Event(), threading.Event()
 

@@ -11,8 +11,8 @@ from textual import events
 from backend.datasets.library import Library
 from tests.tui.dataset_folders import library_app, make_dataset, open_browser, open_library, said
 from tests.tui.fakes import escapes, screen_text, settled, until, write_picture
-from tui.dataset_session import Training
-from tui.dataset_training import last_training, store_training
+from tui.datasets.session import Training
+from tui.datasets.training import last_training, store_training
 from tui.screens.ask_text import TextScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.dataset_browser import DatasetBrowserScreen

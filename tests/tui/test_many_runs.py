@@ -9,7 +9,7 @@ import pytest
 from backend.events import Status
 from backend.runs.notes import read_notes
 from tests.tui.fakes import FakeRuns, make_app, screen_text, settled, summary, until
-from tui.run_query import ORDERS, RunQuery, leads
+from tui.runs.query import ORDERS, RunQuery, leads
 from tui.screens.compare import CompareScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.jobs import JobsScreen

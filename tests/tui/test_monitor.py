@@ -274,7 +274,7 @@ async def test_a_launcher_that_fails_is_a_toast(tmp_path: Path) -> None:
 
 
 async def test_a_long_history_is_taken_in_portions(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("tui.run_follower._PORTION", 100)
+    monkeypatch.setattr("tui.runs.follower._PORTION", 100)
     runs = FakeRuns(FakeRun(summary(), story(5_000, 10_000)))
     app = make_app(runs, root=tmp_path)
     sizes = []

@@ -11,7 +11,7 @@ import pytest
 from backend.events import AttemptEvent, StepEvent
 from backend.launchers.base import RunFacts
 from tests.tui.fakes import FakeRun, FakeRuns, make_app, screen_text, settled, story, summary, until
-from tui import place_watch
+from tui.runs import place_watch
 from tui.screens.monitor import MonitorScreen
 from tui.widgets.chart_legend import LegendScreen
 from tui.widgets.log_pane import LogPane

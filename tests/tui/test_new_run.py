@@ -8,7 +8,7 @@ import pytest
 from textual.widgets import Input, RadioButton
 
 from tests.tui.fakes import FakeRuns, make_app, screen_text, settled, until
-from tui.launch_cost import ModalChoice, choice_of, cost_words, overrides
+from tui.runs.launch_cost import ModalChoice, choice_of, cost_words, overrides
 from tui.screens.jobs import JobsScreen
 from tui.screens.new_run import NewRunScreen
 

@@ -21,10 +21,11 @@ from tests.tui.fakes import (
     summary,
     until,
 )
-from tui import run_notices, run_silence
 from tui.desktop_notice import notice, notice_kind
-from tui.run_notices import Herald, Notice, RunNotices
-from tui.run_silence import SilenceWatch
+from tui.runs import notices as run_notices
+from tui.runs import silence as run_silence
+from tui.runs.notices import Herald, Notice, RunNotices
+from tui.runs.silence import SilenceWatch
 from tui.settings import Settings
 
 

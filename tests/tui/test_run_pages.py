@@ -28,7 +28,7 @@ from tests.tui.fakes import (
     write_picture,
 )
 from tui.app import FluxLoraApp
-from tui.sample_grid import SampleGrid
+from tui.runs.sample_grid import SampleGrid
 from tui.screens.ask_text import TextScreen
 from tui.screens.compare import CompareScreen
 from tui.screens.config_editor import ConfigEditorScreen

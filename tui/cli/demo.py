@@ -13,7 +13,7 @@ from backend.home import home
 from backend.launchers.base import LaunchRequest
 from tui.cli.main import fail
 from tui.cli.report import absolute
-from tui.place import LABEL, demo_overrides
+from tui.runs.place import LABEL, demo_overrides
 
 _PATIENCE = 15.0  # seconds for runs to end with their cloud
 

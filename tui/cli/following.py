@@ -16,7 +16,7 @@ from tui.cli.handover import HANDED_OVER
 from tui.cli.main import fail
 from tui.cli.report import printable
 from tui.cli.watching import RunWatch
-from tui.place import LABEL, is_stand_in
+from tui.runs.place import LABEL, is_stand_in
 
 _LOOK = 1.0  # seconds between two looks at the connection
 

@@ -14,7 +14,7 @@ from tui.cli.main import fail
 from tui.cli.progress import ProgressLine
 from tui.cli.report import absolute, print_json, printable
 from tui.cli.watching import RunWatch
-from tui.files import chosen, is_product
+from tui.runs.files import chosen, is_product
 
 
 def pull(run: str, dest: str | None, kind: str | None, *, as_json: bool) -> int:

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from backend.home import home
-from tui.place import LABEL, SHOWN
+from tui.runs.place import LABEL, SHOWN
 
 _CHECKOUT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from textual import on, work
 from textual.widgets import TextArea
 
-from tui.config_text import LARGE, Findings, fixes, is_json, keys_of, look, reckon
-from tui.config_worker import Overtaken
+from tui.configs.text import LARGE, Findings, fixes, is_json, keys_of, look, reckon
+from tui.configs.worker import Overtaken
 from tui.editor.part import EditorPart
 from tui.text import one_line
 from tui.widgets.estimate_pane import EstimatePane

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from textual import on, work
 
-from tui.config_text import form_of, is_json, look
-from tui.config_worker import Overtaken
+from tui.configs.form_edits import Operation, dataset, reset, stepped, typed
+from tui.configs.text import form_of, is_json, look
+from tui.configs.worker import Overtaken
 from tui.editor.part import EditorPart
-from tui.form_edits import Operation, dataset, reset, stepped, typed
 from tui.text import one_line
 from tui.widgets.config_form import ConfigForm, FieldList, field_help
 
@@ -152,7 +152,7 @@ class FormEditing(EditorPart):
         await self._update_form()
 
     def _edit_list(self, field: Field) -> None:
-        from tui.form_edits import field_of
+        from tui.configs.form_edits import field_of
         from tui.screens.config_list import ConfigListScreen
 
         async def apply(operation: Operation) -> list[str] | None:

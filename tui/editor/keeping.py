@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from textual import work
 from textual.widgets import TextArea
 
-from tui.config_text import warm_up
+from tui.configs.text import warm_up
 from tui.editor.part import EditorPart
 from tui.external_editor import open_outside
 from tui.messages import OperationFailed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from textual.content import Content
 from textual.widgets import Static
 
-from tui.config_text import LARGE, Findings
+from tui.configs.text import LARGE, Findings
 from tui.screens.base import MainScreen
 from tui.text import clip, one_line, plural
 from tui.widgets.completion_list import CompletionList
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from config.problems import Problem
-    from tui.config_file import ConfigFile
-    from tui.config_worker import CheckProcess
+    from tui.configs.file import ConfigFile
+    from tui.configs.worker import CheckProcess
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class EditorPart(MainScreen):
         return self._loaded and self.area.text != self.file.saved
 
     async def _ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What a slow function of :mod:`tui.config_text` says, without holding up the keys.
+        """What a slow function of :mod:`tui.configs.text` says, without holding up the keys.
 
         Raises:
             Overtaken: If the same was asked again before this one's turn.

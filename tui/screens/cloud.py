@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from tui.cloud import CloudError, Workspace
 from tui.messages import OperationFailed, RunsChanged
-from tui.place import LABEL, is_stand_in
+from tui.runs.place import LABEL, is_stand_in
 from tui.screens.base import MainScreen
 from tui.text import duration, one_line, plural
 from tui.widgets.cloud_table import CloudTable, CloudTableHeader

@@ -14,8 +14,8 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.messages import OperationFailed
+from tui.runs.status import look
 from tui.screens.run_page import RunPage
-from tui.status import look
 from tui.text import clip, fit, number, plural
 from tui.widgets.chart import Chart
 

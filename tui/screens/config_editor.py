@@ -11,8 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
-from tui.config_file import ConfigFile
-from tui.config_worker import CheckProcess
+from tui.configs.file import ConfigFile
+from tui.configs.worker import CheckProcess
 from tui.editor.checking import Checking
 from tui.editor.completing import Completing
 from tui.editor.finding import Finding
@@ -150,7 +150,7 @@ class ConfigEditorScreen(FileKeeping, Checking, Completing, Finding, FormEditing
     @work(exclusive=True, group="diff", exit_on_error=False)
     async def action_diff(self) -> None:
         """Choose what to compare with, then show it."""
-        from tui.config_sources import choose_source
+        from tui.configs.sources import choose_source
         from tui.screens.config_diff import ConfigDiffScreen, compare
 
         saved = self.file.saved if self.dirty else None
@@ -171,7 +171,7 @@ class ConfigEditorScreen(FileKeeping, Checking, Completing, Finding, FormEditing
     @work(exclusive=True, group="launch", exit_on_error=False)
     async def action_launch(self) -> None:
         """Save it and review what is about to be launched."""
-        from tui.config_launching import review_and_launch
+        from tui.configs.launching import review_and_launch
 
         if self.dirty and not await self._save():
             return

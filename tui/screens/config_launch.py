@@ -14,11 +14,11 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, RadioButton, RadioSet, Static
 
-from tui.config_review import Review, free_name
-from tui.launch_cost import CostWords, ModalChoice, cost_words, overrides
-from tui.place import LABEL, is_stand_in
+from tui.configs.review import Review, free_name
+from tui.runs.launch_cost import CostWords, ModalChoice, cost_words, overrides
+from tui.runs.place import LABEL, is_stand_in
+from tui.runs.status import RESUMABLE, is_live
 from tui.screens.config_diff import change_lines
-from tui.status import RESUMABLE, is_live
 from tui.text import clip, duration, one_line, plural
 from tui.widgets.problems_pane import problem_line
 from tui.widgets.radio import Radio

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.form_edits import Operation, item_added, item_moved, item_removed, item_set
+from tui.configs.form_edits import Operation, item_added, item_moved, item_removed, item_set
 from tui.text import one_line
 
 if TYPE_CHECKING:

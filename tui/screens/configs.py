@@ -293,7 +293,7 @@ class ConfigsScreen(MainScreen):
     @work(exclusive=True, group="diff", exit_on_error=False)
     async def action_diff(self) -> None:
         """Compare it with something."""
-        from tui.config_sources import choose_source
+        from tui.configs.sources import choose_source
         from tui.screens.config_diff import ConfigDiffScreen, compare
 
         entry = self.table.entry
@@ -322,7 +322,7 @@ class ConfigsScreen(MainScreen):
     @work(exclusive=True, group="launch", exit_on_error=False)
     async def action_launch(self) -> None:
         """Review it, then train it."""
-        from tui.config_launching import review_and_launch
+        from tui.configs.launching import review_and_launch
 
         if (entry := self.table.entry) is not None:
             await review_and_launch(self.flux, entry.path)

@@ -17,11 +17,11 @@ from backend.datasets.captions import trained
 from backend.datasets.errors import DatasetError
 from backend.datasets.filter import ORDERS, FilterError, parse_filter, quoted
 from backend.datasets.thumbnails import Thumbnails
-from tui.dataset_captioning import DatasetCaptioning
-from tui.dataset_edits import DatasetEdits
-from tui.dataset_feed import DatasetFeed, What
-from tui.dataset_session import DatasetSession, Undo, View
-from tui.dataset_training import last_training, load_training
+from tui.datasets.captioning import DatasetCaptioning
+from tui.datasets.edits import DatasetEdits
+from tui.datasets.feed import DatasetFeed, What
+from tui.datasets.session import DatasetSession, Undo, View
+from tui.datasets.training import last_training, load_training
 from tui.messages import OperationFailed, RunsChanged
 from tui.pictures.shelf import Shelf
 from tui.screens.base import MainScreen

@@ -11,12 +11,12 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from tui.dataset_training import parse_resolutions
+from tui.datasets.training import parse_resolutions
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from tui.dataset_session import Training
+    from tui.datasets.session import Training
 
 
 class TrainingScreen(ModalScreen["Training | None"], inherit_bindings=False):

@@ -17,7 +17,7 @@ from textual.worker import get_current_worker
 from backend.datasets.errors import DatasetError
 from backend.datasets.library import Library, import_pictures, last_used, parse_paths
 from backend.datasets.watch import watch_many
-from tui.dataset_counts import Counts, count
+from tui.datasets.counts import Counts, count
 from tui.messages import OperationFailed, RunsChanged
 from tui.screens.ask_text import TextScreen
 from tui.screens.base import MainScreen

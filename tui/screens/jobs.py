@@ -12,10 +12,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.messages import RunsChanged
-from tui.place import demo_overrides
-from tui.run_query import ORDERS, RunQuery, leads
+from tui.runs.place import demo_overrides
+from tui.runs.query import ORDERS, RunQuery, leads
+from tui.runs.status import RESUMABLE, is_live
 from tui.screens.base import MainScreen
-from tui.status import RESUMABLE, is_live
 from tui.text import one_line, plural
 from tui.widgets.demo_card import DemoCard
 from tui.widgets.run_details import RunDetails

@@ -13,10 +13,10 @@ from textual.containers import Container
 
 from backend.events import CommandEvent
 from tui.messages import OperationFailed, RunsChanged
-from tui.place_watch import INTERVAL, Look, PlaceWatch
-from tui.run_follower import RunFollower
+from tui.runs.follower import RunFollower
+from tui.runs.place_watch import INTERVAL, Look, PlaceWatch
+from tui.runs.status import RESUMABLE, is_live
 from tui.screens.run_overlays import RunOverlays
-from tui.status import RESUMABLE, is_live
 from tui.terminal import current_protocol
 from tui.widgets.log_pane import LogPane
 from tui.widgets.loss_chart import LossChart
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from backend.events import Event, SampleEvent
+    from tui.runs.watched import WatchedRun
     from tui.services import RunRow
     from tui.terminal import Protocol
-    from tui.watched_run import WatchedRun
     from tui.widgets.overview_text import Overview
     from tui.widgets.run_header import RunFacts
 
@@ -146,7 +146,7 @@ class MonitorScreen(RunOverlays):
 
     def open_run(self, run_id: str) -> None:
         """Show a run from its beginning and follow it."""
-        from tui.watched_run import WatchedRun
+        from tui.runs.watched import WatchedRun
 
         self.flux.current_run = self._run_id = run_id
         self._watched, self._shown, self._place = WatchedRun(), None, None

@@ -15,8 +15,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, RadioButton, RadioSet, Static
 
-from tui.launch_cost import CostWords, ModalChoice, choice_of, cost_words, overrides
-from tui.place import LABEL, is_stand_in
+from tui.runs.launch_cost import CostWords, ModalChoice, choice_of, cost_words, overrides
+from tui.runs.place import LABEL, is_stand_in
 from tui.text import one_line, plural
 from tui.widgets.radio import Radio
 

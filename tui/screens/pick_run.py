@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.status import look
+from tui.runs.status import look
 from tui.text import fit, one_line
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.files import is_product
 from tui.messages import OperationFailed
+from tui.runs.files import is_product
 from tui.screens.run_page import RunPage
 from tui.text import clip, fit, plural, size
 from tui.widgets.transfer_bar import TransferBar

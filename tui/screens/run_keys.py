@@ -12,7 +12,7 @@ from tui.screens.base import MainScreen
 
 if TYPE_CHECKING:
     from backend.events import SampleEvent
-    from tui.place_watch import Look
+    from tui.runs.place_watch import Look
     from tui.widgets.overview_text import Overview
 
 
@@ -148,7 +148,7 @@ class RunKeys(MainScreen):
 
     async def action_restart(self) -> None:
         """Edit a copy of this run's config."""
-        from tui.drafts import draft_of
+        from tui.configs.drafts import draft_of
 
         row = self.flux.feed.get(self._run_id) if self._run_id else None
         if row is None:

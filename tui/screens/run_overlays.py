@@ -9,7 +9,7 @@ from textual import on, work
 from textual.worker import get_current_worker
 
 from tui.messages import OperationFailed
-from tui.run_follower import RunFollower
+from tui.runs.follower import RunFollower
 from tui.screens.run_keys import RunKeys
 from tui.widgets.chart_legend import Entry, LegendScreen
 from tui.widgets.loss_chart import LossChart

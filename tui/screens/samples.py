@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.messages import OperationFailed
-from tui.sample_grid import SampleGrid
+from tui.runs.sample_grid import SampleGrid
 from tui.screens.run_page import RunPage
 from tui.text import clip
 from tui.widgets.samples import SampleCard

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui.status import is_live, look
+from tui.runs.status import is_live, look
 from tui.text import age, fit
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from textual.widgets import OptionList
 
     from backend.datasets.library import Entry, RunUse
-    from tui.dataset_counts import Counts
+    from tui.datasets.counts import Counts
 
 
 class DatasetList(PaneList):

@@ -8,7 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.place import LABEL, is_stand_in
+from tui.runs.place import LABEL, is_stand_in
 
 
 class DemoCard(Widget, can_focus=True):

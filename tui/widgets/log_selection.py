@@ -10,9 +10,9 @@ from textual.containers import Vertical
 from textual.message import Message
 
 from tui.exports import export_path
-from tui.log_saving import write_lines
 from tui.logs.filtered import FilteredLog
 from tui.logs.places import step_at
+from tui.runs.log_saving import write_lines
 from tui.widgets.log_view import LogView
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from backend.events import AttemptEvent, CheckpointEvent, SampleEvent, StepEvent, ValidationEvent
-from tui.run_history import METRICS, VALIDATION, RunHistory, XAxis
+from tui.runs.history import METRICS, VALIDATION, RunHistory, XAxis
 from tui.widgets.chart import Chart
 from tui.widgets.chart_legend import Entry, LegendScreen
 
@@ -343,9 +343,9 @@ class LossChart(Chart):
             self.notify("There are no points to save.", markup=False)
             return
         from backend.files import atomic_file
-        from tui.chart_export import write_csv
         from tui.charts.picture import png, svg
         from tui.exports import export_path
+        from tui.runs.chart_export import write_csv
 
         figure = self._builder.figure()
         figure = replace(figure, title=" · ".join(filter(None, (self.export_name, figure.title))))

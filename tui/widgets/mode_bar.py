@@ -10,8 +10,8 @@ from textual.style import Style
 from textual.widget import Widget
 
 from tui.modes import MODE_TABLE
-from tui.place import LABEL, is_stand_in
-from tui.status import is_live
+from tui.runs.place import LABEL, is_stand_in
+from tui.runs.status import is_live
 from tui.text import plural
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from tui.status import is_live, look
+from tui.runs.status import is_live, look
 from tui.text import clip, duration, fit, number, one_line, pace, size
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.place import place_name
-from tui.status import RESUMABLE, is_live, look
+from tui.runs.place import place_name
+from tui.runs.status import RESUMABLE, is_live, look
 from tui.text import clip, duration, one_line
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from textual.content import Content
 from textual.widget import Widget
 
-from tui.place import place_name, place_text
-from tui.status import RESUMABLE, is_live, look
+from tui.runs.place import place_name, place_text
+from tui.runs.status import RESUMABLE, is_live, look
 from tui.text import bar, clip, duration, number, one_line, pace, plural, size
 from tui.widgets.place_line import PATIENCE, is_waiting, offline_line, place_line, progress_words
 

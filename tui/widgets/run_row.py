@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.visual import Visual
 
-from tui.place import is_stand_in, place_name
-from tui.status import is_live, look
+from tui.runs.place import is_stand_in, place_name
+from tui.runs.status import is_live, look
 from tui.text import age, bar, clip, duration, fit, number, one_line, pace
 
 if TYPE_CHECKING:

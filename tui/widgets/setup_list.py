@@ -13,7 +13,7 @@ from textual.visual import Visual
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tui.status import StatusLook
+from tui.runs.status import StatusLook
 from tui.text import fit
 
 if TYPE_CHECKING:

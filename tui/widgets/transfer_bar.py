@@ -10,7 +10,7 @@ from textual.widget import Widget
 from tui.text import bar, size
 
 if TYPE_CHECKING:
-    from tui.downloads import Download
+    from tui.runs.downloads import Download
 
 _LABEL = "downloading "
 _BAR = 24  # cells at most

@@ -21,7 +21,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import TextArea
 
-from tui.yaml_lines import (
+from tui.configs.yaml_lines import (
     closing,
     empty_pair,
     indent_after,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from textual.signal import Signal
 
 from tui.messages import RunsChanged
-from tui.run_cache import load_runs, save_runs
-from tui.status import is_live
+from tui.runs.cache import load_runs, save_runs
+from tui.runs.status import is_live
 
 if TYPE_CHECKING:
     from textual.app import App

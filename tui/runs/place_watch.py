@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tui.gpu_fallback import gpus_of, others
+from tui.runs.gpu_fallback import gpus_of, others
 
 if TYPE_CHECKING:
     from backend.launchers.base import RunFacts

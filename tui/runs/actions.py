@@ -7,18 +7,18 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui.bulk_actions import BulkActions
-from tui.downloads import Downloads
 from tui.messages import OperationFailed, RunStarted
-from tui.requests import TrainerRequests
-from tui.status import RESUMABLE, is_live
+from tui.runs.bulk_actions import BulkActions
+from tui.runs.downloads import Downloads
+from tui.runs.requests import TrainerRequests
+from tui.runs.status import RESUMABLE, is_live
 from tui.text import clip, plural, size
 
 if TYPE_CHECKING:
     from textual.app import App
 
     from backend.runs.notes import Notes
-    from tui.run_feed import RunFeed
+    from tui.runs.feed import RunFeed
     from tui.services import RunRow
 
 _END_PATIENCE = 60.0  # seconds for a launch to be taken back
@@ -270,7 +270,7 @@ class RunActions:
 
     async def _relaunch(self, run_id: str, config: Path, more: tuple[str, ...]) -> None:
         from backend.launchers.base import LaunchError
-        from tui.gpu_fallback import gpus_of
+        from tui.runs.gpu_fallback import gpus_of
 
         service = await self._feed.service()
         run = await service.record(run_id)

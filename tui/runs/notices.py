@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tui.desktop_notice import notice, notice_kind
-from tui.status import is_live
+from tui.runs.status import is_live
 from tui.text import clip
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from backend.datasets.library import RunUse, Summary, summary
 from backend.datasets.lint import LintOptions, lint
 from backend.datasets.scan import scan_all
-from tui.dataset_session import Places
-from tui.dataset_training import load_training
+from tui.datasets.session import Places
+from tui.datasets.training import load_training
 
 
 class Counts(NamedTuple):

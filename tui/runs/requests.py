@@ -7,14 +7,14 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tui.status import is_live
+from tui.runs.status import is_live
 from tui.text import clip, duration
 
 if TYPE_CHECKING:
     from textual.app import App
 
     from backend.events import CommandEvent
-    from tui.run_feed import RunFeed
+    from tui.runs.feed import RunFeed
     from tui.services import RunRow
 
 Kind = Literal["save", "sample", "extend"]

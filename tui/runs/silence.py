@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tui.run_notices import Notice
-from tui.status import is_live
+from tui.runs.notices import Notice
+from tui.runs.status import is_live
 from tui.text import clip
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from backend.datasets.edits import Edit, Plan, RemoveTag, RenameTag
-from tui.dataset_training import store_training
+from tui.datasets.training import store_training
 from tui.screens.confirm import ConfirmScreen, Question
 from tui.text import clip, one_line, plural
 
 if TYPE_CHECKING:
     from backend.datasets.problems import Problem
     from backend.datasets.scan import Item
-    from tui.dataset_session import DatasetSession, Training, Undo
+    from tui.datasets.session import DatasetSession, Training, Undo
     from tui.pictures.shelf import Shelf
     from tui.screens.dataset_browser import DatasetBrowserScreen
     from tui.screens.dataset_crop import Cropped

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backend.files import atomic_file
-from tui.run_history import METRICS, VALIDATION, RunHistory
+from tui.runs.history import METRICS, VALIDATION, RunHistory
 
 
 def write_csv(path: Path, runs: Sequence[tuple[str, RunHistory]]) -> None:

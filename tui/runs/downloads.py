@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tui.files import chosen, is_product
 from tui.messages import OperationFailed
+from tui.runs.files import chosen, is_product
 from tui.text import clip, plural
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from backend.launchers.base import RunFile
-    from tui.run_feed import RunFeed
+    from tui.runs.feed import RunFeed
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tui.status import is_live
+from tui.runs.status import is_live
 
 if TYPE_CHECKING:
     from tui.services import RunRow

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tui.messages import OperationFailed
-from tui.status import is_live
+from tui.runs.status import is_live
 from tui.text import clip, plural
 
 if TYPE_CHECKING:
     from textual.app import App
 
-    from tui.run_feed import RunFeed
+    from tui.runs.feed import RunFeed
     from tui.services import RunRow, Runs
 
 _NAMED = 6  # runs that a question names

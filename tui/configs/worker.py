@@ -17,10 +17,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
-from tui import config_text
+from tui.configs import text as config_text
 
 _SIZE = struct.Struct(">Q")
-_ASKED = ("look", "reckon", "form_of")  # functions of tui.config_text
+_ASKED = ("look", "reckon", "form_of")  # functions of tui.configs.text
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,13 +31,13 @@ class Overtaken(Exception):  # noqa: N818 - nothing went wrong
 
 
 class CheckProcess:
-    """Runs functions of :mod:`tui.config_text` in a child process, or in a thread if that is not possible.
+    """Runs functions of :mod:`tui.configs.text` in a child process, or in a thread if that is not possible.
 
     Args:
         command: What starts the child; another one in tests.
     """
 
-    COMMAND = (sys.executable, "-P", "-m", "tui.config_worker")
+    COMMAND = (sys.executable, "-P", "-m", "tui.configs.worker")
 
     def __init__(self, command: tuple[str, ...] = COMMAND) -> None:
         self._command = command

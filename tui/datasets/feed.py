@@ -17,7 +17,7 @@ from backend.datasets.watch import watch
 if TYPE_CHECKING:
     from backend.datasets.problems import Problem
     from backend.datasets.scan import Batch, Item
-    from tui.dataset_session import DatasetSession
+    from tui.datasets.session import DatasetSession
 
 What = Literal["pictures", "problems", "scanned", "gone", "compared"]
 

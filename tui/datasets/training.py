@@ -7,7 +7,7 @@ from typing import Any
 
 from backend.datasets.library import RunUse, last_config, last_used
 from backend.files import read_json, write_json
-from tui.dataset_session import Training
+from tui.datasets.session import Training
 
 
 def _file(root: Path) -> Path:

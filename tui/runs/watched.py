@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from backend.events import PhaseEvent
 from backend.runs.insight import RunInsight
 from backend.runs.view import RunView
-from tui.status import is_live
+from tui.runs.status import is_live
 from tui.widgets.run_header import RunFacts
 
 if TYPE_CHECKING:
     from backend.events import Event
     from backend.launchers.base import RunState
-    from tui.place_watch import Look
+    from tui.runs.place_watch import Look
     from tui.services import RunRow
 
 

@@ -152,8 +152,8 @@ def review(path: Path, runs: Sequence[RunRow]) -> Review:
     """
     from config.load import check_text
     from config.sweeps import SweepError, collapse, find_sweep
-    from tui.config_sources import nearest_preset
-    from tui.config_text import is_json
+    from tui.configs.sources import nearest_preset
+    from tui.configs.text import is_json
 
     text = path.read_text(encoding="utf-8-sig")
     sweep, checked = None, text

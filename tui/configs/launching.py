@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 async def review_and_launch(app: FluxLoraApp, path: Path) -> None:
     """Show the launch sheet of a config, and start what it says. Await it in a worker."""
-    from tui.config_review import review
-    from tui.launch_cost import choice_of
+    from tui.configs.review import review
     from tui.messages import OperationFailed
+    from tui.runs.launch_cost import choice_of
     from tui.screens.config_launch import LaunchScreen
 
     runs = tuple(app.feed.runs)
