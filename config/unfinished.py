@@ -169,7 +169,8 @@ def place_at(text: str, line: int, column: int, is_list_of_values: Callable[[Pat
 
     Args:
         text: Of the file.
-        line, column: Of the place.
+        line: Of the place.
+        column: Of the place.
         is_list_of_values: Whether a path is a list of values rather than of sections.
     """
     rows = text.split("\n")
