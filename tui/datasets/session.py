@@ -23,7 +23,7 @@ from backend.datasets.lint import LintOptions, lint
 from backend.datasets.mend import Mended, mend
 from backend.datasets.phash import Duplicates
 from backend.datasets.scan import scan, scan_one
-from backend.datasets.sidecar import SIDECAR, Box, Marks, set_many
+from backend.datasets.sidecar import SIDECAR, Box, Marks, change_many, set_many
 from backend.datasets.trash import Trash
 from backend.home import home
 from tui.pictures.caption_desk import CaptionDesk, Draft
@@ -370,7 +370,7 @@ class DatasetSession:
         Raises:
             SidecarError: The sidecar cannot be written.
         """
-        before = set_many({item.path: change(Marks(item.excluded, item.crop)) for item in items})
+        before = change_many({item.path: change for item in items})
 
         def back() -> str:
             set_many(before)
