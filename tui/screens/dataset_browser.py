@@ -20,7 +20,8 @@ from backend.datasets.thumbnails import Thumbnails
 from tui.datasets.captioning import DatasetCaptioning
 from tui.datasets.edits import DatasetEdits
 from tui.datasets.feed import DatasetFeed, What
-from tui.datasets.session import DatasetSession, Undo, View
+from tui.datasets.pictures import Undo
+from tui.datasets.session import DatasetSession, View
 from tui.datasets.training import last_training, load_training
 from tui.messages import OperationFailed, RunsChanged
 from tui.pictures.shelf import Shelf

@@ -20,7 +20,7 @@ from backend.datasets.library import (
     parse_paths,
     summary,
 )
-from backend.datasets.prepare import PrepareOptions, prepare
+from backend.datasets.prepare import Prepared, PrepareOptions, prepare, unprepare
 from backend.datasets.scan import scan_all
 from backend.datasets.sidecar import Box, Marks, marks_of, set_marks
 from backend.datasets.trash import Trash
@@ -173,6 +173,24 @@ def test_in_place_the_original_is_in_the_trash_and_the_crop_stays(folder: Path, 
     result.target.unlink()
     Trash().undo(ticket.id)
     assert path.read_bytes() == original
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.png", "png"), ("a.png", "jpeg"), ("a.webp", "png")])
+def test_prepared_in_place_can_be_taken_back(folder: Path, name: str, form: str) -> None:
+    path, other = draw(folder / name, (40, 40), mode="RGBA"), draw(folder / "b.png", (30, 30))
+    originals = path.read_bytes(), other.read_bytes()
+    noted = Marks(excluded=True, crop=Box(0, 0, 20, 20))
+    set_marks(path, noted)
+    options = PrepareOptions(None, format=form, crop=True)  # type: ignore[arg-type]
+    results = list(prepare(scan_all(folder).items, options))
+    made = [result.target for result in results]
+    assert marks_of(made[0] or path) == Marks(excluded=True)
+    assert set(unprepare(results)) == {path, other}
+    assert (path.read_bytes(), other.read_bytes()) == originals
+    assert marks_of(path) == noted
+    assert {found.name for found in folder.iterdir() if found.suffix != ".json"} == {name, "b.png"}
+    assert unprepare([Prepared(path, None, "is damaged"), Prepared(path, folder / "elsewhere.png")]) == []
+    assert path.exists()
 
 
 # -- watching --------------------------------------------------------------------------------------
