@@ -156,9 +156,7 @@ def _decode(path: Path, most: tuple[int, int], crop: Box | None) -> Image:
             pixels = file.width * file.height
             if pixels > _MOST:
                 many = f"{pixels / 1e6:.0f} megapixels"
-                raise ThumbnailError(
-                    f"has {many}, too many for a small picture of it; it trains all the same"
-                )
+                raise ThumbnailError(f"has {many}, too many to show it small; it trains all the same")
             with _large if pixels > _LARGE else contextlib.nullcontext():
                 if crop is None:
                     file.thumbnail((edge, edge), Image.Resampling.BILINEAR, reducing_gap=2.0)

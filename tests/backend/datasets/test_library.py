@@ -16,7 +16,9 @@ from backend.datasets.library import (
     Library,
     LibraryError,
     import_pictures,
+    last_configs,
     last_used,
+    named_folders,
     parse_paths,
     summary,
 )
@@ -86,6 +88,36 @@ def test_the_newest_run_that_used_a_dataset(folder: Path, home: Path) -> None:
     found = last_used([folder, folder.parent])
     assert {path: (use.id, use.name) for path, use in found.items()} == {folder: ("new", "name new")}
     assert (found[folder].resolutions, found[folder].trigger) == ((512, 1024), "new")
+
+
+def test_what_configs_and_runs_name_is_learnt_and_what_was_removed_stays_away(
+    folder: Path, tmp_path: Path, home: Path
+) -> None:
+    beside = tmp_path / "project" / "pictures"
+    beside.mkdir(parents=True)
+    config = tmp_path / "project" / "train.yaml"
+    config.write_text(
+        "config: {process: [{trigger_word: sks, datasets: [{folder_path: pictures, resolution: 512}, "
+        f"{{folder_path: '{folder}'}}, {{folder_path: nowhere}}, {{folder_path: 3}}]}}]}}",
+        encoding="utf-8",
+    )
+    named = named_folders([config, tmp_path / "gone.yaml"])
+    assert named == [beside, folder, config.parent / "nowhere"]
+    library = Library()
+    assert [entry.path for entry in library.learn(named)] == [beside, folder]
+    assert library.learn([*named, beside / ".." / "pictures"]) == []
+    use = last_configs([beside, tmp_path], [config])
+    assert (use[beside].id, use[beside].name, use[beside].resolutions) == ("", "train", (512,))
+    assert set(use) == {beside}
+    library.remove(beside)
+    library.rename(folder, "mine")
+    assert library.learn(named) == []
+    assert [entry.name for entry in library.entries()] == ["mine"]
+    library.add(beside)  # by hand it comes back, and is known again
+    library.remove(beside)
+    assert library.learn([beside]) == []
+    library.add(beside)
+    assert [entry.path for entry in library.entries()] == [folder, beside]
 
 
 def test_pasted_and_dropped_paths(tmp_path: Path) -> None:
