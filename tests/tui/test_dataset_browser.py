@@ -313,7 +313,7 @@ async def test_a_bulk_edit_is_previewed_applied_and_taken_back(tmp_path: Path, f
         await until(lambda: screen.planned is None and "pattern" in screen_text(app).lower())
         screen.query_one("#field-0", Input).value = r"\ba (?=\w)"
         await until(lambda: "2 captions would change" in screen_text(app))
-        assert "+ the bear, snow, snow" in screen_text(app)
+        await until(lambda: "+ the bear, snow, snow" in screen_text(app))
         await pilot.press("pagedown", "pageup", "shift+tab", "ctrl+s")
         await until(lambda: (folder / "bear.txt").read_text() == "the bear, snow, snow")
         await until(lambda: "2 captions changed" in said(app))
@@ -469,7 +469,7 @@ async def test_changes_from_outside_appear(tmp_path: Path, folder: Path) -> None
         (folder / "yak.png").unlink()
         await until(lambda: "yak.png" not in screen.shelf.names)
         await pilot.press("f5")
-        await until(lambda: screen._feed is not None and screen._feed.calm)
+        await until(lambda: screen.feed is not None and screen.feed.calm)
 
 
 async def test_a_folder_that_is_deleted_while_open_loses_nothing(tmp_path: Path, folder: Path) -> None:
@@ -485,7 +485,7 @@ async def test_a_folder_that_is_deleted_while_open_loses_nothing(tmp_path: Path,
         assert not folder.exists()  # noqa: ASYNC240
         assert screen.query_one(CaptionEditor).text.startswith("mine")
         away.rename(folder)
-        await until(lambda: screen._feed is not None and not screen._feed.gone)
+        await until(lambda: screen.feed is not None and not screen.feed.gone)
         await until(lambda: "animals · 5 pictures" in screen_text(app))
         await pilot.press("ctrl+s")
         await until(lambda: (folder / "ape.txt").read_text().startswith("mine"))

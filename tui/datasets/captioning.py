@@ -93,7 +93,7 @@ class DatasetCaptioning:
         finally:
             self._job, self.captioning = None, ""
         if screen.is_attached:
-            screen._show_titles()
+            screen.show_titles()
             self._tell_end(progress)
 
     async def _follow_job(self, job: CaptionJob) -> Progress:
@@ -104,7 +104,7 @@ class DatasetCaptioning:
             self.captioning = _words(follower.progress)
             if not screen.is_attached:
                 return follower.progress
-            screen._show_titles()
+            screen.show_titles()
             if follower.progress.ended:
                 return follower.progress
             await asyncio.sleep(_LOOK)
@@ -113,7 +113,7 @@ class DatasetCaptioning:
         screen = self._captioned
         session = screen.session
         names = {result.name for result in new if result.caption is not None}
-        names = {name for name in names if name in session.items and name not in screen._dirty}
+        names = {name for name in names if name in session.items and name not in screen.dirty}
         if not names:
             return
         try:
@@ -128,7 +128,7 @@ class DatasetCaptioning:
         for path in fresh:
             session.desk.drop(paths[path])
         session.put_drafts(fresh)
-        screen._show_all()
+        screen.show_all()
 
     def _tell_end(self, progress: Progress) -> None:
         screen = self._captioned
