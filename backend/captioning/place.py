@@ -74,6 +74,33 @@ class ModalPlace:
         return rate / 3600 * (_START + _DOWNLOAD + each * pictures)
 
 
+def parse_place(gpu: str | None = None, budget: str | None = None) -> ModalPlace:
+    """The place that somebody typed.
+
+    Args:
+        gpu: A GPU of Modal's, in any spelling; :data:`DEFAULT_GPU` if absent.
+        budget: Dollars; :data:`DEFAULT_BUDGET` if absent.
+
+    Raises:
+        CaptioningError: There is no such GPU, or the budget is no sum that captioning can begin with.
+    """
+    from config.gpus import parse_gpu
+
+    try:
+        request = parse_gpu(gpu or DEFAULT_GPU)
+    except ValueError as error:
+        raise CaptioningError(str(error)) from None
+    try:
+        dollars = float((budget or str(DEFAULT_BUDGET)).strip().removeprefix("$"))
+    except ValueError:
+        raise CaptioningError(f"the budget {budget!r} is no number of dollars") from None
+    if not 0 < dollars < 1000:
+        raise CaptioningError(f"the budget must be more than 0 and less than 1000 dollars, not {budget}")
+    place = ModalPlace(str(request), dollars)
+    _ = place.seconds  # says what is wrong with it
+    return place
+
+
 def write_place(job: Path, place: ModalPlace | None) -> None:
     """Note in a job's folder where it works; None for this machine.
 
