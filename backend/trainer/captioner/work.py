@@ -78,7 +78,7 @@ class _Work:
         if not left:
             return
         model = self._load()
-        size = request.batch or model.usual_batch
+        size = max(1, request.batch)
         self._tell()
         while left:
             self._stop.check()
