@@ -37,7 +37,10 @@ def run_job(job: CaptionJob, request: CaptionRequest) -> int:
     All that goes wrong is one sentence in the job's progress and in its log.
     """
     done = read_progress(job.progress_file).results
-    with ProgressWriter(job.progress_file) as writer, StopControl(job.stop_file, lambda: None) as stop:
+    with (
+        ProgressWriter(job.progress_file, job.folder.events) as writer,
+        StopControl(job.stop_file, lambda: None) as stop,
+    ):
         work = _Work(job, request, writer, stop, dict(done))
         try:
             work.run()

@@ -14,7 +14,6 @@ from PIL import Image
 from backend.captioning.job import CaptionJob, make_job, read_progress
 from backend.captioning.request import CaptionRequest
 from backend.datasets.drafts import Drafts
-from backend.files import read_json
 
 # It notes each picture that the model is given, and hangs in the third for as long as `hang` exists.
 CAPTIONER = """
@@ -61,7 +60,7 @@ def test_a_kill_loses_the_picture_in_hand_alone(tmp_path: Path, monkeypatch) -> 
     (job.path / "hang").touch()
     job.start()
     until(lambda: len(given(job)) >= 3)
-    os.kill(read_json(job.path / "process.json")["pid"], signal.SIGKILL)
+    os.kill(job.folder.read_record().handle["pid"], signal.SIGKILL)
     until(lambda: not job.running)
     assert list(read_progress(job.progress_file).results) == ["0.png", "1.png"]
     kept = {draft.path.name: draft.text for draft in Drafts(job.drafts).all(folder)}
