@@ -30,6 +30,7 @@ class Status(StrEnum):
     QUEUED = "queued"
     STARTING = "starting"
     TRAINING = "training"
+    CAPTIONING = "captioning"
     STOPPING = "stopping"
     STOPPED = "stopped"
     FINISHED = "finished"
@@ -58,6 +59,7 @@ class Phase(StrEnum):
     TRAINING = "training"
     SAMPLING = "sampling"
     SAVING = "saving"
+    CAPTIONING = "captioning"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 from backend.captioning.job import CaptionJob
 from backend.trainer.captioner import work
 class Model:
-    usual_batch = 1
     def caption(self, images, prompts):
         while {wait!r} and not Path({wait!r}).exists() and not job.stop_file.exists():
             time.sleep(0.02)

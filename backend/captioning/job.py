@@ -1,7 +1,8 @@
-"""A captioning job's folder: its request, and its progress as JSON lines.
+"""A captioning job's folder: a run's folder with a request, and its progress as JSON lines.
 
 ``request.json`` is what is asked, ``progress.jsonl`` what was done (a line for each picture, appended the
-moment it is known), ``process.json`` who does it, ``stop`` asks to stop, ``log.txt`` is the process's output.
+moment it is known). The rest is as in any run's folder (:mod:`backend.runs.folder`): the record with who does
+it, events, the log, the request to stop. So the job stands among the runs, of the kind ``caption``.
 """
 
 from __future__ import annotations
@@ -19,15 +20,31 @@ from typing import Any
 
 from backend.captioning.place import ModalPlace, read_place, write_place
 from backend.captioning.request import CaptioningError, CaptionRequest, request_of
+from backend.captioning.runs import CAPTION
 from backend.datasets.drafts import Drafts
 from backend.datasets.errors import reason
+from backend.events import Phase, PhaseEvent, Status, StatusEvent
 from backend.files import read_json, write_json
 from backend.home import home
 from backend.launchers.process import ask_to_stop, is_alive, spawn_detached
+from backend.runs.folder import RunFolder, RunRecord, new_run_id
+from backend.runs.registry import Registry
+from backend.runs.stream import EventWriter
+from backend.runs.tail import read_view
 
 _PATIENCE = 10.0  # seconds for a process to leave that has said its last word
 
 ENDED = ("finished", "stopped", "failed")
+
+_STATUS = {state: Status(state) for state in ("queued", "captioning", *ENDED)}
+_PHASES = {
+    "uploading": Phase.UPLOADING,
+    "building": Phase.BUILDING,
+    "waiting": Phase.WAITING,
+    "downloading": Phase.DOWNLOADING,
+    "loading": Phase.LOADING,
+    "captioning": Phase.CAPTIONING,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +105,9 @@ class CaptionJob:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.folder = RunFolder(path)
         self.progress_file = path / "progress.jsonl"
-        self.stop_file = path / "stop"
+        self.stop_file = self.folder.stop_file
 
     @property
     def request(self) -> CaptionRequest:
@@ -114,8 +132,8 @@ class CaptionJob:
     @property
     def running(self) -> bool:
         """Whether its process is alive."""
-        handle = read_json(self.path / "process.json")
-        return isinstance(handle, dict) and is_alive(handle)
+        record = self.folder.read_record()
+        return record is not None and is_alive(record.handle)
 
     def start(self, *, environment: Mapping[str, str] | None = None) -> None:
         """Start the process, which outlives this one; it goes on where an earlier one stopped.
@@ -137,17 +155,40 @@ class CaptionJob:
         try:
             self.stop_file.unlink(missing_ok=True)
             self._begin_anew()
-            with ProgressWriter(self.progress_file) as writer:
+            with ProgressWriter(self.progress_file, self.folder.events) as writer:
                 writer.state("queued")
             handle = spawn_detached(
                 (*(self.CAPTIONER if self.place is None else self.COURIER), str(self.path)),
-                log=self.path / "log.txt",
+                log=self.folder.log,
                 folder=self.path,
                 environment=_environment(self.request.folder) if environment is None else environment,
             )
-            write_json(self.path / "process.json", handle)
+            self.folder.write_record(self._record().with_handle(**handle))
         except OSError as error:
             raise CaptioningError(f"captioning cannot be started in {self.path}: {reason(error)}") from None
+
+    def _record(self) -> RunRecord:
+        record = self.folder.read_record()
+        if record is None:
+            name = f"captions of {self.request.folder.name}"
+            if self.place is not None:
+                name += " by Modal"
+            record = RunRecord(
+                id=new_run_id(), name=name, backend="local", steps=0, path=self.path, kind=CAPTION
+            )
+        return record
+
+    def enter(self, registry: Registry) -> None:
+        """Enter the job among the runs, unless it stands there.
+
+        Raises:
+            OSError: It cannot be entered.
+        """
+        self.folder.state.mkdir(parents=True, exist_ok=True)
+        record = self._record()
+        if not self.folder.record_file.exists():
+            self.folder.write_record(record)
+        registry.add(record)
 
     def _begin_anew(self) -> None:
         """Forget what a finished job did, except the drafts that are still there."""
@@ -166,9 +207,9 @@ class CaptionJob:
         """Ask the process to stop after the pictures it has in hand; :meth:`start` goes on from there."""
         with contextlib.suppress(OSError):
             self.stop_file.touch()
-        handle = read_json(self.path / "process.json")
-        if isinstance(handle, dict):
-            ask_to_stop(handle)
+        record = self.folder.read_record()
+        if record is not None:
+            ask_to_stop(record.handle)
 
     def follow(self) -> Follower:
         """Reads its progress again and again, only what is new."""
@@ -198,9 +239,11 @@ def make_job(
         write_json(path / "request.json", request.record)
         write_place(path, place)
         write_json(path / "drafts.json", str(base / "datasets" / "drafts"))
+        job = CaptionJob(path)
+        job.enter(Registry(base))
     except (OSError, UnicodeEncodeError) as error:
         raise CaptioningError(f"the captioning job cannot be kept in {path}: {error}") from None
-    return CaptionJob(path)
+    return job
 
 
 def running_job(folder: Path, root: Path | None = None) -> CaptionJob | None:
@@ -249,6 +292,9 @@ class Follower:
         except OSError:
             pass
         if not alive and not self.progress.ended:
+            if read_view(self._job.folder).status is Status.STOPPED:
+                self.progress.state = "stopped"  # ended at once, by a launcher
+                return new
             self.progress.state = "failed"
             self.progress.detail = f"it ended without a word; its output is in {self._job.path / 'log.txt'}"
         return new
@@ -295,12 +341,15 @@ class ProgressWriter:
 
     Args:
         file: The file; made if it is missing.
+        events: A run's events file that is told of the states too.
 
     Raises:
         OSError: It cannot be written.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, events: Path | None = None) -> None:
+        self._events = EventWriter(events) if events is not None else None
+        self._status: Status | None = None
         self._file = file.open("ab+")
         self._file.seek(0)
         kept = self._file.read()
@@ -311,10 +360,20 @@ class ProgressWriter:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        if self._events is not None:
+            self._events.close()
 
     def state(self, state: str, done: int = 0, total: int = 0, detail: str = "") -> None:
         """What is being done."""
         self._write({"state": state, "done": done, "total": total, "detail": detail})
+        if self._events is None:
+            return
+        status = _STATUS.get(state, Status.STARTING)
+        if status is not self._status:
+            self._status = status
+            self._events.write(StatusEvent(status=status, reason=(detail or None) if status.ended else None))
+        if (phase := _PHASES.get(state)) is not None:
+            self._events.write(PhaseEvent(phase=phase, done=done, total=total, detail=detail or None))
 
     def result(self, result: Result) -> None:
         """What became of a picture."""

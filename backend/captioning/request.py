@@ -28,7 +28,7 @@ class CaptionRequest:
         everything: Also pictures that have a caption; without it they are left alone.
         names: Only these pictures (names as in a scan); all if None.
         caption_ext: Extension of caption files.
-        batch: Pictures at a time; 0 lets the device decide.
+        batch: Pictures at a time; a crash loses those in hand, so it is one unless asked for more.
         tokens: Longest answer.
         device: ``cuda``, ``mps``, ``cpu``; empty for the best there is.
     """
@@ -40,7 +40,7 @@ class CaptionRequest:
     everything: bool = False
     names: tuple[str, ...] | None = None
     caption_ext: str = ".txt"
-    batch: int = 0
+    batch: int = 1
     tokens: int = 256
     device: str = ""
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from backend.captioning.runs import CAPTION, go_on, refuse
 from backend.credentials.hf_token import find_hf_token
 from backend.events import CommandEvent, Status, StatusEvent
 from backend.launchers.base import (
@@ -133,6 +134,8 @@ class LocalLauncher:
             view = read_view(folder)
             state = self.judge(run, view)
             need_an_end(run, state)
+            if run.kind == CAPTION:
+                return go_on(run, state, overrides)
             loaded = load_config(folder.config, overrides)
             need_something_to_do(run, view, state, loaded)
             steps = loaded.config.process.train.steps
@@ -162,7 +165,7 @@ class LocalLauncher:
         latest = read_view(folder)
         if latest.status.ended:
             return RunState(status=latest.status, reason=latest.reason)
-        return RunState(status=Status.INTERRUPTED, reason=_why_gone(folder))
+        return RunState(status=Status.INTERRUPTED, reason=_why_gone(folder, run))
 
     def facts(self, run: RunRecord, view: RunView) -> RunFacts:
         """It trains here, costs nothing, and ends with the machine."""
@@ -224,6 +227,8 @@ class LocalLauncher:
     def _command(self, run: RunRecord, command: Command) -> None:
         folder = RunFolder(run.path)
         run = folder.read_record() or run
+        if run.kind == CAPTION:
+            refuse(run, command)
         view = read_view(folder)
         state = self.judge(run, view)
         if state.status.ended:
@@ -270,9 +275,10 @@ class LocalLauncher:
         return await asyncio.to_thread(_copy_files, run.path, files, destination, progress)
 
 
-def _why_gone(folder: RunFolder) -> str:
+def _why_gone(folder: RunFolder, run: RunRecord) -> str:
     """A sentence on a process that vanished, with the last line that it printed."""
-    sentence = "the trainer's process is gone without a word (killed, out of memory, or a reboot)"
+    who = "captioner" if run.kind == CAPTION else "trainer"
+    sentence = f"the {who}'s process is gone without a word (killed, out of memory, or a reboot)"
     try:
         with folder.log.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - 4096))

@@ -31,6 +31,7 @@ class RunRecord:
         created: Seconds since 1970.
         path: The run's folder.
         handle: The launcher's own facts, such as a pid and its start time.
+        kind: What it does: ``train``, or ``caption`` (:mod:`backend.captioning`).
     """
 
     id: str
@@ -40,6 +41,7 @@ class RunRecord:
     created: float = field(default_factory=time.time)
     path: Path
     handle: dict[str, Any] = field(default_factory=dict)
+    kind: str = "train"
 
     def with_handle(self, **handle: Any) -> RunRecord:
         """The same run with another handle."""
@@ -134,6 +136,7 @@ class RunFolder:
                 steps=int(fields["steps"]),
                 created=float(fields["created"]),
                 handle=dict(fields.get("handle") or {}),
+                kind=str(fields.get("kind") or "train"),  # records of older versions have none
                 path=self.path,
             )
         except (KeyError, TypeError, ValueError):

@@ -39,7 +39,8 @@ CREATE TABLE IF NOT EXISTS runs (
     dollars REAL,
     tags TEXT NOT NULL DEFAULT '',
     archived INTEGER NOT NULL DEFAULT 0,
-    budget REAL
+    budget REAL,
+    kind TEXT NOT NULL DEFAULT 'train'
 );
 """
 _LATER = {  # columns that an index of an older version lacks
@@ -47,10 +48,11 @@ _LATER = {  # columns that an index of an older version lacks
     "tags": "TEXT NOT NULL DEFAULT ''",
     "archived": "INTEGER NOT NULL DEFAULT 0",
     "budget": "REAL",
+    "kind": "TEXT NOT NULL DEFAULT 'train'",
 }
 _COLUMNS = (
     "id, name, backend, path, created, steps, status, reason, step, loss, seconds_per_step, updated, mark, "
-    "dollars, tags, archived, budget"
+    "dollars, tags, archived, budget, kind"
 )
 
 
@@ -76,6 +78,7 @@ class RunSummary:
         tags: The user's words on it.
         archived: Whether the user has put it away.
         budget: Dollars at which it saves and stops; None without a limit.
+        kind: What it does: ``train`` or ``caption``.
     """
 
     id: str
@@ -95,6 +98,7 @@ class RunSummary:
     tags: tuple[str, ...] = ()
     archived: bool = False
     budget: float | None = None
+    kind: str = "train"
 
 
 class RunNotFoundError(Exception):
@@ -213,8 +217,8 @@ class Registry:
     def _insert(self, connection: sqlite3.Connection, record: RunRecord) -> None:
         notes = read_notes(record.path)
         connection.execute(
-            "INSERT OR IGNORE INTO runs (id, name, backend, path, created, steps, tags, archived)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO runs (id, name, backend, path, created, steps, tags, archived, kind)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.id,
                 record.name,
@@ -224,6 +228,7 @@ class Registry:
                 record.steps,
                 " ".join(notes.tags),
                 notes.archived,
+                record.kind,
             ),
         )
 

@@ -40,8 +40,8 @@ class RunView:
         phase: What the trainer does now; None before the first phase.
         phase_done: Units done in the phase.
         phase_total: Units of the phase, 0 if unknown.
-        step: Updates done.
-        steps: Updates of the whole run, 0 if unknown.
+        step: Updates done; pictures of a run that captions.
+        steps: Updates (pictures) of the whole run, 0 if unknown.
         loss: Last loss.
         smoothed: Last smoothed loss.
         validation: Last validation; None without any.
@@ -114,6 +114,8 @@ class RunView:
             case PhaseEvent():
                 self.phase, self.phase_done, self.phase_total = event.phase, event.done, event.total
                 self.phase_detail = event.detail
+                if event.phase == Phase.CAPTIONING:
+                    self.step, self.steps = event.done, event.total
                 if event.phase != Phase.SAMPLING:
                     self.drawing = None
             case StatusEvent():

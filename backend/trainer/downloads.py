@@ -43,6 +43,10 @@ class OfflineError(Exception):
     """The Hub cannot be reached, or does not answer as it should; the message says more."""
 
 
+class TokenRefusedError(OfflineError):
+    """The Hub does not know the token; a copy that is here may serve all the same."""
+
+
 @dataclass(frozen=True)
 class Repository:
     """A repository of the Hub at one commit.
@@ -69,7 +73,7 @@ def hub_errors(repo: str) -> Iterator[None]:
 
     Raises:
         TrainingError: The repository is gated or does not exist.
-        OfflineError: The Hub cannot be reached.
+        OfflineError: The Hub cannot be reached, or refuses the token (:class:`TokenRefusedError`).
         OSError: The disk is full.
     """
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -93,6 +97,8 @@ def hub_errors(repo: str) -> Iterator[None]:
     except Exception as error:  # no network has many names, and the client library changes its own
         if is_disk_full(error):
             raise
+        if getattr(getattr(error, "response", None), "status_code", None) == 401:
+            raise TokenRefusedError("it refuses the token") from error
         raise OfflineError(str(error).strip() or type(error).__name__) from error
 
 

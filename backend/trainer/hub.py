@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from backend.events import Phase
 from backend.files import read_json
 from backend.trainer.control import StopControl
-from backend.trainer.downloads import OfflineError, fetch, look_up
+from backend.trainer.downloads import OfflineError, TokenRefusedError, fetch, look_up
 from backend.trainer.environment import model_folder
 from backend.trainer.errors import TrainingError
 from backend.trainer.report import Reporter
@@ -318,10 +318,17 @@ def _download(
     try:
         return fetch(look_up(repo, wanted), tell, stop.check)
     except OfflineError as error:
+        refused = isinstance(error, TokenRefusedError)
         report.line(f"the Hugging Face Hub cannot be reached ({error}); trying a copy", level="DEBUG")
     try:
         return Path(snapshot_download(repo, allow_patterns=list(allowed), local_files_only=True))
     except (EntryNotFoundError, OSError, ValueError) as error:
+        if refused:
+            raise TrainingError(
+                f"{repo} cannot be downloaded: the Hugging Face Hub refuses the token in use (revoked, "
+                "expired or mistyped); set HF_TOKEN to a new one, or take it away for a public model",
+                "model_token",
+            ) from error
         raise TrainingError(
             f"{repo} cannot be downloaded: the Hugging Face Hub cannot be reached and there is no local "
             "copy; check the network or give a folder",

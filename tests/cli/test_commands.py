@@ -97,6 +97,7 @@ def test_runs_metrics_and_logs(cli: Output, config: Config) -> None:
     assert set(row) == {
         "id",
         "name",
+        "kind",
         "backend",
         "status",
         "step",

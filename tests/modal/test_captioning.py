@@ -98,8 +98,9 @@ def test_a_courier_that_dies_is_replaced_and_nothing_is_done_twice(
     note = job.path / "call.json"
     until(lambda: note.exists() and json.loads(note.read_text())["call_id"])
     call = json.loads(note.read_text())["call_id"]
-    handle = json.loads((job.path / "process.json").read_text())
-    os.kill(int(handle["pid"]), 9)
+    record = job.folder.read_record()
+    assert record is not None
+    os.kill(int(record.handle["pid"]), 9)
     until(lambda: not job.running)
     job.start(environment=dict(os.environ))
     assert json.loads(note.read_text())["call_id"] in (call, None)

@@ -64,6 +64,7 @@ def runs(*, as_json: bool) -> int:
                 {
                     "id": run.id,
                     "name": run.name,
+                    "kind": run.kind,
                     "backend": run.backend,
                     "status": str(run.status),
                     "step": run.step,

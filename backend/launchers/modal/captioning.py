@@ -104,7 +104,7 @@ class CaptionCourier:
     async def run(self) -> int:
         """Do all that there is to do; returns an exit code. What goes wrong is a sentence in the progress."""
         self._results = dict(read_progress(self._job.progress_file).results)
-        with ProgressWriter(self._job.progress_file) as writer:
+        with ProgressWriter(self._job.progress_file, self._job.folder.events) as writer:
             self._writer = writer
             try:
                 stopped = await self._work()

@@ -78,11 +78,6 @@ class Captioner:
         """Whether pictures and prompt go to an encoder, so that the answer does not repeat them."""
         return bool(getattr(self._model.config, "is_encoder_decoder", False))
 
-    @property
-    def usual_batch(self) -> int:
-        """Pictures at a time that suit the device."""
-        return (8 if self._encodes else 4) if self._device.type == "cuda" else 1
-
     @torch.inference_mode()
     def caption(self, images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
         """What the model answers about each picture; the answers are not sampled, so they can be repeated.

@@ -37,7 +37,10 @@ def run_job(job: CaptionJob, request: CaptionRequest) -> int:
     All that goes wrong is one sentence in the job's progress and in its log.
     """
     done = read_progress(job.progress_file).results
-    with ProgressWriter(job.progress_file) as writer, StopControl(job.stop_file, lambda: None) as stop:
+    with (
+        ProgressWriter(job.progress_file, job.folder.events) as writer,
+        StopControl(job.stop_file, lambda: None) as stop,
+    ):
         work = _Work(job, request, writer, stop, dict(done))
         try:
             work.run()
@@ -78,7 +81,7 @@ class _Work:
         if not left:
             return
         model = self._load()
-        size = request.batch or model.usual_batch
+        size = max(1, request.batch)
         self._tell()
         while left:
             self._stop.check()

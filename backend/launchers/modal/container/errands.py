@@ -244,9 +244,9 @@ def caption_pictures(ref: dict[str, Any]) -> dict[str, Any]:
         request = {**ref["request"], "folder": str(inside(root, str(ref["pictures"])))}
         if ref.get("model_folder"):
             request["model"] = str(inside(root, str(ref["model_folder"])))
-        folder.mkdir(parents=True, exist_ok=True)
+        RunFolder(folder).state.mkdir(parents=True, exist_ok=True)
         write_json(folder / "request.json", request)
-        (folder / "stop").unlink(missing_ok=True)
+        RunFolder(folder).stop_file.unlink(missing_ok=True)
     except (KeyError, TypeError, ValueError) as error:
         return _answer(False, f"captioning was started without what it needs: {error}", 0, "bad_launch")
     hub = base_root / "hub"
