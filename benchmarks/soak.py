@@ -7,8 +7,8 @@ Every few seconds it prints the resident memory of the whole process tree, and a
 from the second fifth of the time to the last, and whether every line and step arrived, once.
 
 What has to be remembered grows: 16 bytes for every 8 KiB of log (where its lines are; the text is in a file),
-and about 200 bytes for every step (ten numbers of it, with room to grow, and its point of the curve).
-Memory counts as flat if it grew by less than 10 MiB beyond that.
+and about 120 bytes for every step (ten numbers of it, with room to grow, and its point of the curve).
+Memory counts as flat if it grew by less than 3 MiB beyond that.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from tui.widgets.loss_chart import LossChart
 
 STEPS = 20  # a second
 TICKS = 20  # writes a second
-STEP_BYTES = 200  # that a step costs for good
+STEP_BYTES = 120  # that a step costs for good
 LOG_SHARE = 16 / 8192  # of the log's bytes: its index
-SLACK = 10.0  # MiB that memory may grow beyond what has to be remembered
+SLACK = 3.0  # MiB that memory may grow beyond what has to be remembered
 
 
 class SoakApp(App[None]):
