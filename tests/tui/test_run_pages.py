@@ -213,6 +213,52 @@ async def test_files_are_listed_copied_and_summed(runs: FakeRuns, tmp_path: Path
         await close(pilot)
 
 
+async def test_some_files_are_marked_and_brought_home(runs: FakeRuns, tmp_path: Path) -> None:
+    runs.update("abcd2345", backend="modal")
+    asked, folder = runs.local.asked, runs.runs["abcd2345"].summary.path
+    runs.runs["abcd2345"].files += [
+        RunFile(path="samples/100_0.png", bytes=10, modified=NOW),
+        RunFile(path="samples/100_1.png", bytes=10, modified=NOW),
+    ]
+    runs.local.downloaded.set()
+    app = make_app(runs, root=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_page(pilot, "B", RunFilesScreen)
+        await until(lambda: "4 files" in screen_text(app))
+        await pilot.press("down", "space", "space", "up", "space")
+        await until(lambda: "1 marked" in screen_text(app))
+        await pilot.press("end", "space")
+        await until(lambda: "2 marked" in screen_text(app))
+        assert screen_text(app).count("● ") == 2
+        (folder / "samples/100_1.png").write_bytes(b"0123456789")  # this one comes
+        await pilot.press("d")
+        await until(lambda: asked[-1] == ("download", "samples/0_0.png", "samples/100_1.png"))
+        await until(lambda: "1 marked" in screen_text(app))
+
+
+async def test_a_sum_is_known_before_the_file_is_here_and_compared_after(
+    runs: FakeRuns, tmp_path: Path
+) -> None:
+    runs.update("abcd2345", backend="modal")
+    right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    runs.runs["abcd2345"].files[:] = [
+        RunFile(path="checkpoints/my-lora.safetensors", bytes=3, modified=NOW, sha256=right),
+        RunFile(path="checkpoints/other.safetensors", bytes=3, modified=NOW, sha256=right),
+        RunFile(path="samples/none.png", bytes=3, modified=NOW, sha256="ab" * 32),
+    ]
+    (runs.runs["abcd2345"].summary.path / "checkpoints" / "other.safetensors").write_bytes(b"abd")
+    app = make_app(runs, root=tmp_path)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await open_page(pilot, "B", RunFilesScreen)
+        await until(lambda: "none.png" in screen_text(app))
+        await pilot.press("c")
+        await until(lambda: f"{right}, as on Modal" in screen_text(app))
+        await pilot.press("down", "c")
+        await until(lambda: "is not that of the file on Modal" in screen_text(app))
+        await pilot.press("down", "c")
+        await until(lambda: "ab" * 32 in screen_text(app) and "when it comes home" in screen_text(app))
+
+
 async def test_files_of_a_run_on_modal_come_into_its_own_folder(runs: FakeRuns, tmp_path: Path) -> None:
     runs.update("abcd2345", backend="modal")
     app = make_app(runs, root=tmp_path)
