@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Input, OptionList
 
-from backend.events import CommandEvent, Event, Status, ValidationEvent, WarningEvent
+from backend.events import CommandEvent, Event, Status, StepEvent, ValidationEvent, WarningEvent
 from backend.launchers.base import RunFacts, RunFile
 from backend.runs.notes import read_notes
 from tests.tui.fakes import (
@@ -82,6 +82,7 @@ def runs(tmp_path: Path) -> FakeRuns:
         ),
     ]
     events = [replace(event, seq=n) for n, event in enumerate(events, 1)]
+    events = [replace(event, gpu=0.97) if isinstance(event, StepEvent) else event for event in events]
     mine = make_folder(tmp_path / "runs" / "mine", "1e-4", events)
     other = make_folder(tmp_path / "runs" / "other", "2e-4", events[:200])
     (mine / "checkpoints").mkdir()
@@ -130,6 +131,7 @@ async def test_the_overview_tells_all_about_a_run(runs: FakeRuns, tmp_path: Path
             "Take the checkpoint of about step 40",
             "stall: No step for",
             "began at step 0 of 1000 on cpu",
+            "cpu · 97 % busy · 1.2 GiB at the peak",
             "save: saved",
             "the disk is",
         ):
@@ -256,7 +258,7 @@ async def test_a_sum_is_known_before_the_file_is_here_and_compared_after(
         await pilot.press("down", "c")
         await until(lambda: "is not that of the file on Modal" in screen_text(app))
         await pilot.press("down", "c")
-        await until(lambda: "ab" * 32 in screen_text(app) and "when it comes home" in screen_text(app))
+        await until(lambda: "ab" * 32 in screen_text(app) and "checked when" in screen_text(app))
 
 
 async def test_files_of_a_run_on_modal_come_into_its_own_folder(runs: FakeRuns, tmp_path: Path) -> None:

@@ -213,9 +213,7 @@ class RunFilesScreen(RunPage):
         path = self._run.path / file.path
         if file.path not in self._here:
             if file.sha256:
-                self._tell(
-                    f"sha256 {file.sha256}  {file.path}: it will be checked by that when it comes home"
-                )
+                self._tell(f"sha256 {file.sha256}  {file.path}: checked when it comes home")
             else:
                 self._tell(f"{file.path} is not on this machine: bring it home first.", "$text-warning")
             return
@@ -227,8 +225,8 @@ class RunFilesScreen(RunPage):
             return
         if file.sha256 and found != file.sha256:
             self._tell(
-                f"sha256 {found} is not that of the file on Modal ({file.sha256}): delete {path} and bring it "
-                "home again.",
+                f"sha256 {found} is not that of the file on Modal ({file.sha256}): delete {path} and bring "
+                "it home again.",
                 "$text-error",
             )
         else:
