@@ -29,6 +29,7 @@ from backend.events import AttemptEvent, StepEvent
 from backend.runs.folder import RunFolder
 from backend.runs.stream import EventWriter
 from backend.runs.tail import follow_events, follow_log
+from tui.memory import share_one_arena
 from tui.widgets.log_pane import LogPane
 from tui.widgets.loss_chart import LossChart
 
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=5_000, help="lines a second")
     parser.add_argument("--every", type=float, default=10, help="seconds between looks at the memory")
     options = parser.parse_args()
+    share_one_arena()  # as the app does
     good = asyncio.run(soak(options.rate, options.minutes, options.every))
     print("flat, nothing lost or doubled" if good else "NOT flat, or something was lost or doubled")
     raise SystemExit(not good)
