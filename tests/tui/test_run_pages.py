@@ -385,7 +385,7 @@ async def test_two_runs_are_compared(runs: FakeRuns, tmp_path: Path) -> None:
         await until(lambda: isinstance(app.screen, CompareScreen))
         await until(lambda: "the configs differ in 1 key" in screen_text(app))
         text = screen_text(app)
-        for part in ("A ● training", "B ✓ finished", "train.lr", "1e-4", "2e-4"):
+        for part in ("a ● training", "b ✓ finished", "train.lr", "1e-4", "2e-4"):
             assert part in text, part
         await pilot.press("Y")
         await until(lambda: "train.lr\t" in app.clipboard)
