@@ -38,7 +38,9 @@ from tui.screens.pick_run import PickRunScreen
 from tui.screens.run_files import RunFilesScreen
 from tui.screens.run_overview import RunOverviewScreen
 from tui.screens.samples import SamplesScreen
+from tui.settings import Settings
 from tui.system_viewer import viewer_command
+from tui.widgets.picture import GraphicsPicture, HalfCellPicture
 from tui.widgets.yaml_area import YamlArea
 
 if TYPE_CHECKING:
@@ -359,6 +361,32 @@ async def test_pictures_are_flipped_enlarged_and_set_beside_others(
         assert app.clipboard.endswith("200_0.png")
         await pilot.press("y")
         await until(lambda: app.clipboard == "a fox in the snow\nseed 42")
+        await close(pilot)
+
+
+async def test_a_large_picture_is_drawn_by_the_terminal_itself_where_it_can(
+    runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.terminal._is_tty", lambda: True)
+    app = make_app(runs, root=tmp_path, settings=Settings(images="sixel"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await open_page(pilot, "I", SamplesScreen)
+        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6)
+        assert not app.screen.query(GraphicsPicture)  # of many, half cells
+
+        def drawn() -> list[tuple[int, int]]:
+            pictures = [picture._picture.image for picture in app.screen.query(GraphicsPicture)]
+            return [picture.size for picture in pictures if picture is not None]
+
+        await pilot.press("z")
+        await until(lambda: len(drawn()) == 1 and not app.screen.query(HalfCellPicture))
+        alone = drawn()[0]
+        assert min(alone) > 32 * 8  # as large as there is room, though the file has 32 pixels
+        await pilot.press("b")
+        await until(lambda: len(drawn()) == 2)
+        await pilot.press("b", "z")
+        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6)
+        await until(lambda: not app.screen.query(GraphicsPicture))
         await close(pilot)
 
 
