@@ -133,6 +133,7 @@ class StepEvent(Event):
         seconds: Wall time of the update.
         memory: Peak device memory (GPU) or resident memory (CPU) in bytes.
         epoch: Epochs of the data begun, from 1.
+        gpu: Share of the last second in which the GPU computed, from 0 to 1; None when not measured.
     """
 
     TYPE: ClassVar[str] = "step"
@@ -145,6 +146,7 @@ class StepEvent(Event):
     seconds: float = 0.0
     memory: int = 0
     epoch: int = 1
+    gpu: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,8 +7,8 @@ Every few seconds it prints the resident memory of the whole process tree, and a
 from the second fifth of the time to the last, and whether every line and step arrived, once.
 
 What has to be remembered grows: 16 bytes for every 8 KiB of log (where its lines are; the text is in a file),
-and about 200 bytes for every step (ten numbers of it, with room to grow, and its point of the curve).
-Memory counts as flat if it grew by less than 10 MiB beyond that.
+and about 120 bytes for every step (ten numbers of it, with room to grow, and its point of the curve).
+Memory counts as flat if it grew by less than 3 MiB beyond that.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from backend.events import AttemptEvent, StepEvent
 from backend.runs.folder import RunFolder
 from backend.runs.stream import EventWriter
 from backend.runs.tail import follow_events, follow_log
+from tui.memory import share_one_arena
 from tui.widgets.log_pane import LogPane
 from tui.widgets.loss_chart import LossChart
 
 STEPS = 20  # a second
 TICKS = 20  # writes a second
-STEP_BYTES = 200  # that a step costs for good
+STEP_BYTES = 120  # that a step costs for good
 LOG_SHARE = 16 / 8192  # of the log's bytes: its index
-SLACK = 10.0  # MiB that memory may grow beyond what has to be remembered
+SLACK = 3.0  # MiB that memory may grow beyond what has to be remembered
 
 
 class SoakApp(App[None]):
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=5_000, help="lines a second")
     parser.add_argument("--every", type=float, default=10, help="seconds between looks at the memory")
     options = parser.parse_args()
+    share_one_arena()  # as the app does
     good = asyncio.run(soak(options.rate, options.minutes, options.every))
     print("flat, nothing lost or doubled" if good else "NOT flat, or something was lost or doubled")
     raise SystemExit(not good)

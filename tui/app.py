@@ -168,6 +168,9 @@ class FluxLoraApp(App[int], inherit_bindings=False):
 
     def start_loading(self) -> None:
         """Report what is wrong with the settings, watch the runs, open the run that was asked for."""
+        from tui.memory import share_one_arena
+
+        share_one_arena()  # before the first thread of many
         if self.settings.keymap:  # checking it imports every pane, so not before the first paint
             from tui.keymap import check_keymap
 

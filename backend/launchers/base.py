@@ -63,11 +63,19 @@ class RunState:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFile:
-    """A file that a run produced; ``path`` is relative to its folder, with forward slashes."""
+    """A file that a run produced.
+
+    Attributes:
+        path: Relative to the run's folder, with forward slashes.
+        bytes: Its size.
+        modified: When it was written, in seconds since 1970; 0 where that is not known.
+        sha256: Its checksum as its writer reckoned it, in hexadecimal; empty where nobody did.
+    """
 
     path: str
     bytes: int
     modified: float
+    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,7 +96,7 @@ class EventTail:
                 if size < self.offset:
                     self.offset = 0
                 file.seek(self.offset)
-                data = file.read(limit)
+                data = file.read(min(limit, size - self.offset))  # what is asked for is allocated first
         except FileNotFoundError:
             return []
         end = data.rfind(b"\n") + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -62,8 +63,9 @@ async def _looks(folder: Path, over: Callable[[], bool] | None) -> AsyncIterator
 def _read_bytes(path: Path, offset: int) -> bytes:
     try:
         with path.open("rb") as file:
+            there = file.seek(0, os.SEEK_END) - offset
             file.seek(offset)
-            return file.read(_CHUNK)
+            return file.read(min(_CHUNK, max(0, there)))  # what is asked for is allocated first
     except FileNotFoundError:
         return b""
 

@@ -48,6 +48,7 @@ class RunView:
         lr: Last learning rate.
         seconds_per_step: Moving average over recent steps; None before the first.
         memory: Last reported memory in bytes.
+        gpu: Share of the time in which the GPU computed lately, from 0 to 1; None where it is not measured.
         attempt: Number of processes that took the run up.
         updated: Time of the last event, seconds since 1970.
         samples: All samples, oldest first.
@@ -73,6 +74,7 @@ class RunView:
     grad_norm: float | None = None
     seconds_per_step: float | None = None
     memory: int = 0
+    gpu: float | None = None
     epoch: int = 0
     device: str = ""
     attempt: int = 0
@@ -103,7 +105,7 @@ class RunView:
             case StepEvent():
                 self.step, self.loss, self.smoothed = event.step, event.loss, event.smoothed
                 self.lr, self.grad_norm, self.memory = event.lr, event.grad_norm, event.memory
-                self.epoch = event.epoch
+                self.epoch, self.gpu = event.epoch, event.gpu
                 if event.seconds > 0:
                     old = self.seconds_per_step
                     self.seconds_per_step = (

@@ -17,6 +17,7 @@ from backend.trainer.control import StopControl
 from backend.trainer.ema import Ema
 from backend.trainer.errors import StopRequested, TrainingError
 from backend.trainer.extension import keep_steps, with_steps
+from backend.trainer.gpu_watch import gpu_share
 from backend.trainer.guards import RUINED, LossGuard, Rollback
 from backend.trainer.handover import Handover
 from backend.trainer.lora import Lora
@@ -298,6 +299,7 @@ class TrainingLoop:
                 seconds=round(seconds, 6),
                 memory=self._memory,
                 epoch=one.epoch,
+                gpu=gpu_share(self.device),
             )
         )
         if self.guard.add(result.loss):

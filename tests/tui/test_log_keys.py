@@ -108,7 +108,7 @@ async def test_the_text_filter_is_live_and_search_stays_within_it() -> None:
         await pilot.press("enter")
         assert pilot.app.focused is pane
         await pilot.press("slash", *"loss", "enter")
-        count = pane.query_one(".log-search--count")
+        count = pane.query_one("LogSearch .log-prompt--words")
         await _until(pilot, lambda: str(count.content).startswith("1/4"))  # type: ignore[attr-defined]
         await pilot.press("n")
         await _until(pilot, lambda: str(count.content).startswith("2/4"))  # type: ignore[attr-defined]
@@ -124,7 +124,7 @@ async def test_a_filter_may_be_a_pattern_and_a_wrong_one_is_said() -> None:
         pane.query_one(LogFilter).query_one(Input).value = r"step [13]/"
         await _until(pilot, lambda: [step_of(row) for row in _rows(pane)] == [1, 3])
         pane.query_one(LogFilter).query_one(Input).value = "step ["
-        count = pane.query_one(".log-filter--count")
+        count = pane.query_one("LogFilter .log-prompt--words")
         await _until(pilot, lambda: "no pattern" in str(count.content))  # type: ignore[attr-defined]
         await pilot.press("escape")
         await _until(pilot, lambda: len(_rows(pane)) == 8)
@@ -135,7 +135,7 @@ async def test_search_by_pattern() -> None:
         pane = await _run_app(pilot)
         await pilot.press("slash", "ctrl+r")
         pane.query_one(Input).value = r"loss 0\.[34]$"
-        count = pane.query_one(".log-search--count")
+        count = pane.query_one("LogSearch .log-prompt--words")
         await _until(pilot, lambda: str(count.content) == "2 matches")  # type: ignore[attr-defined]
 
 
@@ -150,7 +150,7 @@ async def test_going_to_a_step_a_time_and_a_line() -> None:
             await pilot.press("enter")
             await _until(pilot, lambda place=place: bool(app.selected) and app.selected[-1] == place)
         await pilot.press("colon", *"soon", "enter")
-        problem = pane.query_one(".log-jump--problem")
+        problem = pane.query_one("LogJump .log-prompt--words")
         assert "no step" in str(problem.content)  # type: ignore[attr-defined]
         await pilot.press("escape")
         assert app.focused is pane

@@ -180,7 +180,7 @@ async def test_search_from_the_first_key_to_esc() -> None:
         )
         await _until(pilot, lambda: "line 999 hay" in _rows(pane))
         bar = pane.query_one(LogSearch)
-        count = bar.query_one(".log-search--count", Static)
+        count = bar.query_one("LogSearch .log-prompt--words", Static)
         assert not bar.display
         await pilot.press("slash")
         assert bar.display
@@ -226,7 +226,7 @@ async def test_capitals_make_the_search_exact_and_nothing_found_is_said() -> Non
     async with PaneApp(pane).run_test(size=(60, 20)) as pilot:
         pane.feed(b"error\nERROR\nError\n")
         await _settle(pilot, pane)
-        count = pane.query_one(".log-search--count", Static)
+        count = pane.query_one("LogSearch .log-prompt--words", Static)
         await pilot.press("slash", *"Err")
         await _until(pilot, lambda: str(count.content) == "1 match")
         await pilot.press("x")
@@ -244,7 +244,7 @@ async def test_arrows_in_the_search_line_walk_through_matches() -> None:
     async with PaneApp(pane).run_test(size=(60, 20)) as pilot:
         pane.feed(b"x 1\nx 2\nx 3\n")
         await _settle(pilot, pane)
-        count = pane.query_one(".log-search--count", Static)
+        count = pane.query_one("LogSearch .log-prompt--words", Static)
         await pilot.press("slash", "x")
         await _until(pilot, lambda: str(count.content) == "3 matches")
         await pilot.press("down")
@@ -286,7 +286,7 @@ async def test_the_unfinished_last_line_is_a_match_too() -> None:
     async with PaneApp(pane).run_test(size=(60, 20)) as pilot:
         pane.feed(b"a needle\nno newline: needle")
         await _settle(pilot, pane)
-        count = pane.query_one(".log-search--count", Static)
+        count = pane.query_one("LogSearch .log-prompt--words", Static)
         await pilot.press("slash", *"needle")
         await _until(pilot, lambda: str(count.content) == "2 matches")
         pane.feed(b"\r overwritten")
@@ -301,7 +301,7 @@ async def test_searching_a_large_log_does_not_block_the_loop() -> None:
             * 150_000
         )
         await _settle(pilot, pane)
-        count = pane.query_one(".log-search--count", Static)
+        count = pane.query_one("LogSearch .log-prompt--words", Static)
         await pilot.press("slash")
         lags = []
         pane.query_one(Input).value = "loss 0.1234 lr"
@@ -421,7 +421,9 @@ async def test_another_store_is_shown_and_the_first_one_left_alone(tmp_path: Pat
         await pilot.press("home", "slash", *"needle")
         pane.use_store(second)
         await _until(pilot, lambda: _top(pane) == "second needle")
-        await _until(pilot, lambda: str(pane.query_one(".log-search--count", Static).content) == "1 match")
+        await _until(
+            pilot, lambda: str(pane.query_one("LogSearch .log-prompt--words", Static).content) == "1 match"
+        )
         assert pane.follow
         assert first.line(0).text == "line 0"
 

@@ -76,11 +76,11 @@ async def test_the_pane_says_that_a_pattern_takes_too_long(monkeypatch: pytest.M
         pane.query_one(LogSearch)._input.value = ENDLESS
         search = pane.query_one(LogSearch)
         await until(lambda: bool(search.results and search.results.query.problem))
-        await until(lambda: "takes too long" in str(search.query_one(".log-search--count").content))
+        await until(lambda: "takes too long" in str(search.query_one("LogSearch .log-prompt--words").content))
         await pilot.press("escape", "F")
         shown = pane.query_one(LogFilter)
         shown.toggle_regex()
         shown._input.value = ENDLESS
-        await until(lambda: "takes too long" in str(shown.query_one(".log-filter--count").content))
+        await until(lambda: "takes too long" in str(shown.query_one("LogFilter .log-prompt--words").content))
         await pilot.press("escape")
         await until(lambda: len(pane.viewport.store) == 4)

@@ -19,6 +19,7 @@ from backend.events import AttemptEvent, CheckpointEvent, Event, SampleEvent, St
 from backend.runs.view import RunView
 from tui.widgets.chart import Chart
 from tui.widgets.loss_chart import LossChart
+from tui.widgets.radio import TickList
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -176,7 +177,14 @@ async def test_the_legend_toggles_numbers_and_runs() -> None:
         chart.overlay("r2", "hare", _run(20, loss=2.0))
         await _until(pilot, lambda: "hare" in _text(chart))
         await pilot.press("g")
+        ticks = pilot.app.screen.query_one(TickList)
+
+        def crosses() -> list[bool]:
+            return ["X" in ticks.render_line(y).text.split("loss")[0][:6] for y in range(2)]
+
+        await _until(pilot, lambda: crosses() == [True, False])  # told without colour
         await pilot.press("down", "space")  # lr
+        await _until(pilot, lambda: crosses() == [True, True])
         assert chart.metrics == ("loss", "validation", "lr")
         assert {curve.name for curve in chart.curves} >= {"loss", "lr", "r2:loss", "r2:lr"}
         await pilot.press("end", "space", "escape")

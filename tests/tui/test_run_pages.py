@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Input, OptionList
 
-from backend.events import CommandEvent, Event, Status, ValidationEvent, WarningEvent
+from backend.events import CommandEvent, Event, Status, StepEvent, ValidationEvent, WarningEvent
 from backend.launchers.base import RunFacts, RunFile
 from backend.runs.notes import read_notes
 from tests.tui.fakes import (
@@ -38,7 +38,9 @@ from tui.screens.pick_run import PickRunScreen
 from tui.screens.run_files import RunFilesScreen
 from tui.screens.run_overview import RunOverviewScreen
 from tui.screens.samples import SamplesScreen
+from tui.settings import Settings
 from tui.system_viewer import viewer_command
+from tui.widgets.picture import GraphicsPicture, HalfCellPicture
 from tui.widgets.yaml_area import YamlArea
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def runs(tmp_path: Path) -> FakeRuns:
         ),
     ]
     events = [replace(event, seq=n) for n, event in enumerate(events, 1)]
+    events = [replace(event, gpu=0.97) if isinstance(event, StepEvent) else event for event in events]
     mine = make_folder(tmp_path / "runs" / "mine", "1e-4", events)
     other = make_folder(tmp_path / "runs" / "other", "2e-4", events[:200])
     (mine / "checkpoints").mkdir()
@@ -130,6 +133,7 @@ async def test_the_overview_tells_all_about_a_run(runs: FakeRuns, tmp_path: Path
             "Take the checkpoint of about step 40",
             "stall: No step for",
             "began at step 0 of 1000 on cpu",
+            "cpu · 97 % busy · 1.2 GiB at the peak",
             "save: saved",
             "the disk is",
         ):
@@ -211,6 +215,52 @@ async def test_files_are_listed_copied_and_summed(runs: FakeRuns, tmp_path: Path
         await until(lambda: len(asked[-1]) == 3)
         await pilot.press("r")
         await close(pilot)
+
+
+async def test_some_files_are_marked_and_brought_home(runs: FakeRuns, tmp_path: Path) -> None:
+    runs.update("abcd2345", backend="modal")
+    asked, folder = runs.local.asked, runs.runs["abcd2345"].summary.path
+    runs.runs["abcd2345"].files += [
+        RunFile(path="samples/100_0.png", bytes=10, modified=NOW),
+        RunFile(path="samples/100_1.png", bytes=10, modified=NOW),
+    ]
+    runs.local.downloaded.set()
+    app = make_app(runs, root=tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_page(pilot, "B", RunFilesScreen)
+        await until(lambda: "4 files" in screen_text(app))
+        await pilot.press("down", "space", "space", "up", "space")
+        await until(lambda: "1 marked" in screen_text(app))
+        await pilot.press("end", "space")
+        await until(lambda: "2 marked" in screen_text(app))
+        assert screen_text(app).count("● ") == 2
+        (folder / "samples/100_1.png").write_bytes(b"0123456789")  # this one comes
+        await pilot.press("d")
+        await until(lambda: asked[-1] == ("download", "samples/0_0.png", "samples/100_1.png"))
+        await until(lambda: "1 marked" in screen_text(app))
+
+
+async def test_a_sum_is_known_before_the_file_is_here_and_compared_after(
+    runs: FakeRuns, tmp_path: Path
+) -> None:
+    runs.update("abcd2345", backend="modal")
+    right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    runs.runs["abcd2345"].files[:] = [
+        RunFile(path="checkpoints/my-lora.safetensors", bytes=3, modified=NOW, sha256=right),
+        RunFile(path="checkpoints/other.safetensors", bytes=3, modified=NOW, sha256=right),
+        RunFile(path="samples/none.png", bytes=3, modified=NOW, sha256="ab" * 32),
+    ]
+    (runs.runs["abcd2345"].summary.path / "checkpoints" / "other.safetensors").write_bytes(b"abd")
+    app = make_app(runs, root=tmp_path)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await open_page(pilot, "B", RunFilesScreen)
+        await until(lambda: "none.png" in screen_text(app))
+        await pilot.press("c")
+        await until(lambda: f"{right}, as on Modal" in screen_text(app))
+        await pilot.press("down", "c")
+        await until(lambda: "is not that of the file on Modal" in screen_text(app))
+        await pilot.press("down", "c")
+        await until(lambda: "ab" * 32 in screen_text(app) and "checked when" in screen_text(app))
 
 
 async def test_files_of_a_run_on_modal_come_into_its_own_folder(runs: FakeRuns, tmp_path: Path) -> None:
@@ -314,6 +364,32 @@ async def test_pictures_are_flipped_enlarged_and_set_beside_others(
         await close(pilot)
 
 
+async def test_a_large_picture_is_drawn_by_the_terminal_itself_where_it_can(
+    runs: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.terminal._is_tty", lambda: True)
+    app = make_app(runs, root=tmp_path, settings=Settings(images="sixel"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await open_page(pilot, "I", SamplesScreen)
+        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6)
+        assert not app.screen.query(GraphicsPicture)  # of many, half cells
+
+        def drawn() -> list[tuple[int, int]]:
+            pictures = [picture._picture.image for picture in app.screen.query(GraphicsPicture)]
+            return [picture.size for picture in pictures if picture is not None]
+
+        await pilot.press("z")
+        await until(lambda: len(drawn()) == 1 and not app.screen.query(HalfCellPicture))
+        alone = drawn()[0]
+        assert min(alone) > 32 * 8  # as large as there is room, though the file has 32 pixels
+        await pilot.press("b")
+        await until(lambda: len(drawn()) == 2)
+        await pilot.press("b", "z")
+        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6)
+        await until(lambda: not app.screen.query(GraphicsPicture))
+        await close(pilot)
+
+
 def test_pictures_are_opened_only_where_there_is_a_desktop() -> None:
     path = Path("/x/a.png")
     assert viewer_command(path, {"SSH_TTY": "x"}, "darwin") is None
@@ -337,7 +413,7 @@ async def test_two_runs_are_compared(runs: FakeRuns, tmp_path: Path) -> None:
         await until(lambda: isinstance(app.screen, CompareScreen))
         await until(lambda: "the configs differ in 1 key" in screen_text(app))
         text = screen_text(app)
-        for part in ("A ● training", "B ✓ finished", "train.lr", "1e-4", "2e-4"):
+        for part in ("a ● training", "b ✓ finished", "train.lr", "1e-4", "2e-4"):
             assert part in text, part
         await pilot.press("Y")
         await until(lambda: "train.lr\t" in app.clipboard)

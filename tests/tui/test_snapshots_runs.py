@@ -148,7 +148,7 @@ def test_compare(snap_compare, tmp_path: Path, runs: FakeRuns, size) -> None:
         await pilot.press("space", "space", "c")
         await until(lambda: isinstance(pilot.app.screen, CompareScreen))
         await until(lambda: "differ in 2 keys" in screen_text(pilot.app))
-        await until(lambda: "A my-lora" in screen_text(pilot.app) and "reading" not in screen_text(pilot.app))
+        await until(lambda: "a my-lora" in screen_text(pilot.app) and "reading" not in screen_text(pilot.app))
         await until(lambda: not busy(pilot, "compare") and not busy(pilot, "chart-load"))
         await pilot.pause()
 

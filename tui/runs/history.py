@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
+
+from tui.runs.numbered_rows import NumberedRows
 
 if TYPE_CHECKING:
     from backend.events import StepEvent, ValidationEvent
@@ -32,13 +33,8 @@ class RunHistory:
     def __init__(self) -> None:
         self.rate: float | None = None
         self.cuts: list[tuple[int, int]] = []
-        self._numbers = array("q")
-        self._steps = array("q")
-        self._times = array("d")
-        self._epochs = array("q")
-        self._values = {metric: array("d") for metric in METRICS}
-        self._validation_numbers = array("q")
-        self._validations: list[tuple[int, float, float]] = []  # step, time, loss
+        self._steps = NumberedRows("step", "time", "epoch", *METRICS)
+        self._validations = NumberedRows("step", "time", "loss")
         self._paid = 0.0
         self._clock: float | None = None
         self._start: float | None = None
@@ -70,44 +66,45 @@ class RunHistory:
     def _last(self) -> int:
         """The highest number so far; what comes without one of its own gets the next."""
         cut = self.cuts[-1][0] if self.cuts else 0
-        return max(cut, *self._numbers[-1:], *self._validation_numbers[-1:], 0)
+        return max(cut, self._steps.last, self._validations.last)
 
     def add(self, event: StepEvent) -> int | None:
         """Take in a step; its row, or None if it was known."""
         if self._start is None:
             self._start = event.t - event.seconds
         number = event.seq or self._last + 1
-        row = bisect_right(self._numbers, number)
-        if event.seq and row and self._numbers[row - 1] == number:
+        newest = not len(self._steps) or number > self._steps.last
+        if newest:
+            paid = max(0.0, event.t - self._clock) if self._clock is not None else event.seconds
+        else:
+            paid = 0.0
+        row = self._steps.put(
+            number,
+            (
+                event.step,
+                event.t,
+                event.epoch,
+                event.loss,
+                event.lr,
+                math.nan if event.grad_norm is None else event.grad_norm,
+                event.seconds,
+                event.memory / 2**30,
+                self._paid + paid,
+            ),
+        )
+        if row is None:
             return None
-        if row == len(self._numbers):
-            self._paid += max(0.0, event.t - self._clock) if self._clock is not None else event.seconds
+        if newest:
+            self._paid += paid
             self._clock = event.t
-        self._numbers.insert(row, number)
-        self._steps.insert(row, event.step)
-        self._times.insert(row, event.t)
-        self._epochs.insert(row, event.epoch)
         first = self._firsts.get(event.epoch)
         if first is None or event.step < first:
             self._firsts[event.epoch] = event.step
-        values = self._values
-        values["loss"].insert(row, event.loss)
-        values["lr"].insert(row, event.lr)
-        values["grad_norm"].insert(row, math.nan if event.grad_norm is None else event.grad_norm)
-        values["seconds"].insert(row, event.seconds)
-        values["memory"].insert(row, event.memory / 2**30)
-        values["cost"].insert(row, self._paid)
         return row
 
     def add_validation(self, event: ValidationEvent) -> int | None:
         """Take in a validation; its row, or None if it was known."""
-        number = event.seq or self._last + 1
-        row = bisect_right(self._validation_numbers, number)
-        if event.seq and row and self._validation_numbers[row - 1] == number:
-            return None
-        self._validation_numbers.insert(row, number)
-        self._validations.insert(row, (event.step, event.t, event.loss))
-        return row
+        return self._validations.put(event.seq or self._last + 1, (event.step, event.t, event.loss))
 
     @property
     def validations(self) -> int:
@@ -119,12 +116,12 @@ class RunHistory:
     def has(self, metric: str) -> bool:
         """Whether there is anything to show of a metric."""
         if metric == VALIDATION:
-            return bool(self._validations)
+            return len(self._validations) > 0
         if metric == "cost":
-            return self.rate is not None and bool(self._steps)
+            return self.rate is not None and len(self._steps) > 0
         if metric == "loss":
             return True
-        return any(value == value and value for value in self._values[metric][-64:])
+        return any(value == value and value for value in self._steps.column(metric, -64))
 
     def x(self, axis: XAxis, step: int, time: float, epoch: int = 0) -> float:
         """Where something that happened is on an axis: the step, minutes since the start, or epochs done."""
@@ -137,7 +134,8 @@ class RunHistory:
         if not epoch:
             epoch = max((e for e, first in self._firsts.items() if first <= step), default=min(self._firsts))
         first = self._firsts.get(epoch, step)
-        length = self._length(epoch) or max(1, (self._steps[-1] if self._steps else step) - first + 1)
+        last = int(self._steps.value("step", -1)) if len(self._steps) else step
+        length = self._length(epoch) or max(1, last - first + 1)
         return epoch - 1 + min(max(0, step - first + 1), length) / length
 
     def _length(self, epoch: int) -> int | None:
@@ -160,64 +158,66 @@ class RunHistory:
         Yields:
             Their x, their y, and the step that the next attempt goes back to (None after the last).
         """
-        if metric == VALIDATION:
-            numbers: Sequence[int] = self._validation_numbers
-        else:
-            numbers = self._numbers
+        rows = self._validations if metric == VALIDATION else self._steps
         for number, step in self.cuts:
-            stop = bisect_right(numbers, number)
+            stop = rows.row_after(number)
             if stop >= start:
                 yield *self._stretch(metric, axis, start, stop), step
                 start = stop
-        yield *self._stretch(metric, axis, start, len(numbers)), None
+        yield *self._stretch(metric, axis, start, len(rows)), None
 
     def _stretch(self, metric: str, axis: XAxis, start: int, stop: int) -> tuple[list[float], list[float]]:
-        if metric == VALIDATION:
-            rows = self._validations[start:stop]
-            return [self.x(axis, step, time) for step, time, _ in rows], [loss for _, _, loss in rows]
-        values = self._values[metric][start:stop]
+        rows = self._validations if metric == VALIDATION else self._steps
+        steps = rows.column("step", start, stop).tolist()
+        ys = rows.column("loss" if metric == VALIDATION else metric, start, stop).tolist()
         if metric == "cost":
             rate = self.rate or 0.0
-            ys = [value * rate for value in values]
-        else:
-            ys = values.tolist()
+            ys = [value * rate for value in ys]
         if axis == "step":
-            return [float(step) for step in self._steps[start:stop]], ys
-        places = zip(self._steps[start:stop], self._times[start:stop], self._epochs[start:stop], strict=True)
-        return [self.x(axis, step, time, epoch) for step, time, epoch in places], ys
+            return steps, ys
+        times = rows.column("time", start, stop)
+        epochs = rows.column("epoch", start, stop) if metric != VALIDATION else [0] * len(steps)
+        places = zip(steps, times, epochs, strict=True)
+        return [self.x(axis, int(step), time, int(epoch)) for step, time, epoch in places], ys
 
     def step_at(self, axis: XAxis, x: float) -> int | None:
         """The step that was reported nearest to ``x``; None while there are none."""
-        if not self._steps:
+        count = len(self._steps)
+        if not count:
             return None
         if axis == "step":
             return round(x)
+        value = self._steps.value
         if axis == "time":
-            row = bisect_left(self._times, (self._start or 0.0) + x * 60 - 1e-6)
-            return self._steps[min(row, len(self._steps) - 1)]
-        rows = range(len(self._steps))
-        row = min(rows, key=lambda r: abs(self.x(axis, self._steps[r], 0.0, self._epochs[r]) - x))
-        return self._steps[row]
+            time = (self._start or 0.0) + x * 60 - 1e-6
+            row = bisect_left(range(count), time, key=lambda row: value("time", row))
+            return int(value("step", min(row, count - 1)))
+
+        def away(row: int) -> float:
+            return abs(self.x(axis, int(value("step", row)), 0.0, int(value("epoch", row))) - x)
+
+        return int(value("step", min(range(count), key=away)))
 
     def x_of_step(self, axis: XAxis, step: int) -> float | None:
         """Where the last report of the step nearest to ``step`` is; None while there are none."""
+        steps = self._steps.column("step")
         best: int | None = None
-        for row in range(len(self._steps) - 1, -1, -1):
-            if best is None or abs(self._steps[row] - step) < abs(self._steps[best] - step):
+        for row in range(len(steps) - 1, -1, -1):
+            if best is None or abs(steps[row] - step) < abs(steps[best] - step):
                 best = row
-                if self._steps[row] == step:
+                if steps[row] == step:
                     break
-        return (
-            None if best is None else self.x(axis, self._steps[best], self._times[best], self._epochs[best])
-        )
+        if best is None:
+            return None
+        value = self._steps.value
+        return self.x(axis, int(steps[best]), value("time", best), int(value("epoch", best)))
 
     def rows(self) -> Iterator[tuple[float, ...]]:
         """Step, time, epoch and every metric of each step, in the order in which they were reported."""
         rate = self.rate or 0.0
-        for row, step in enumerate(self._steps):
-            values = [self._values[metric][row] * (rate if metric == "cost" else 1) for metric in METRICS]
-            yield (step, self._times[row], self._epochs[row], *values)
+        for step, time, epoch, *values, paid in self._steps.rows():
+            yield (int(step), time, int(epoch), *values, paid * rate)
 
     def validation_rows(self) -> list[tuple[int, float, float]]:
         """Step, time and loss of each validation."""
-        return list(self._validations)
+        return [(int(step), time, loss) for step, time, loss in self._validations.rows()]

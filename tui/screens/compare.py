@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from backend.runs.compare import Difference
     from tui.services import RunRow
 
-_LETTERS = "ABCDEFGH"
+_LETTERS = "abcdefgh"  # those that the chart gives its curves, in the same order
 MOST = len(_LETTERS)
 """Runs that can be told apart in one chart."""
 _KEY = 28  # cells for a config's key
@@ -62,6 +62,7 @@ class CompareScreen(RunPage):
 
     def __init__(self, runs: Sequence[RunRow]) -> None:
         self._runs = list(runs[:MOST])
+        self._name_width = max(len(clip(run.name, 40)) for run in self._runs)
         super().__init__(f"Compare {plural(len(self._runs), 'run')}")
         self._differences: list[Difference] = []
 
@@ -78,7 +79,7 @@ class CompareScreen(RunPage):
         return Content.assemble(
             (f"{_LETTERS[place]} ", "bold"),
             (fit(f"{glyph} {run.status}", 13), style),
-            f" {clip(run.name, 40)}  ",
+            f" {fit(run.name, self._name_width)}  ",
             (f"{run.id} · step {run.step}/{run.steps} · loss {number(run.loss)}", "dim"),
         )
 
@@ -104,7 +105,7 @@ class CompareScreen(RunPage):
         chart.clear()
         chart.placeholder = "no steps yet"
         for place, (steps, losses) in enumerate(loaded.curves):
-            curve = chart.add_series(_LETTERS[place], f"{_LETTERS[place]} {clip(self._runs[place].name, 16)}")
+            curve = chart.add_series(_LETTERS[place], clip(self._runs[place].name, 16))
             curve.extend(steps, losses)
         self._differences = loaded.differences
         self._show_differences()

@@ -13,9 +13,10 @@ from textual.containers import Container
 
 from backend.events import CommandEvent
 from tui.messages import OperationFailed, RunsChanged
+from tui.runs.allowed import ON_RUN, allowed, why_nothing
 from tui.runs.follower import RunFollower
 from tui.runs.place_watch import INTERVAL, Look, PlaceWatch
-from tui.runs.status import RESUMABLE, is_live
+from tui.runs.status import is_live
 from tui.screens.run_overlays import RunOverlays
 from tui.terminal import current_protocol
 from tui.widgets.log_pane import LogPane
@@ -37,23 +38,6 @@ if TYPE_CHECKING:
     from tui.widgets.run_header import RunFacts
 
 _TICK = 0.25  # seconds between repaints of the header
-_ON_RUN = frozenset(  # keys that need a run
-    {
-        "stop_run",
-        "stop_now",
-        "resume_run",
-        "ask_trainer",
-        "extend",
-        "delete_run",
-        "bring_home",
-        "add_gpus",
-        "overview",
-        "gallery",
-        "files",
-        "compare",
-        "restart",
-    }
-)
 _YOUNG = 60.0  # seconds after its launch in which a run that is safe already was not so before
 _TALL = 34  # lines from which on the samples are shown without being asked for
 
@@ -214,7 +198,7 @@ class MonitorScreen(RunOverlays):
     @property
     def _is_young(self) -> bool:
         """Whether the run was launched a moment ago, and nothing in it has begun."""
-        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        row = self._row
         begun = self._watched is None or self._watched.view.attempt > 0
         return row is not None and not begun and self.flux.clock() - row.created < _YOUNG
 
@@ -273,9 +257,9 @@ class MonitorScreen(RunOverlays):
 
     def _refresh_header(self) -> None:
         header = self.query_one(RunHeader)
-        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        row = self._row
         if row is None or self._watched is None:
-            header.show_nothing(self._why_nothing())
+            header.show_nothing(why_nothing(self.flux.feed, self._run_id))
             return
         download = self.flux.actions.downloads.get(row.id)
         self.query_one(TransferBar).show_download(download)
@@ -314,19 +298,9 @@ class MonitorScreen(RunOverlays):
     def _samples_of(self, run_id: str) -> list[SampleEvent]:
         return list(self._watched.view.samples) if self._watched and self._run_id == run_id else []
 
-    def _why_nothing(self) -> str:
-        feed = self.flux.feed
-        if feed.error:
-            return f"The runs cannot be read: {feed.error}"
-        if not feed.live:
-            return "Reading the runs…"
-        if self._run_id is not None:
-            return f"There is no run {self._run_id} any more. Press 1 for the table of jobs."
-        return "No run to watch yet. Press 1 for the table of jobs, or start one with: fluxlora-tui demo"
-
     def _show_samples(self) -> None:
         samples = self.query_one(Samples)
-        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        row = self._row
         if row is not None and self._watched is not None:
             view = self._watched.view
             drawing = [view.drawing] if view.drawing is not None else []
@@ -341,25 +315,14 @@ class MonitorScreen(RunOverlays):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Dim what the run does not allow; hide what has no sense where it trains."""
-        if action not in _ON_RUN:
+        if action not in ON_RUN:
             return True
-        row = self.flux.feed.get(self._run_id) if self._run_id else None
-        if row is None or self._watched is None:
-            return False if action in ("bring_home", "add_gpus") else None
-        status, _ = self._watched.status(row, live=self.flux.feed.live)
-        match action:
-            case "bring_home":
-                return row.backend != "local"
-            case "add_gpus":
-                return self._facts(row, self._watched).offers_gpus
-            case "resume_run":
-                return status in RESUMABLE or None
-            case "delete_run":
-                return not is_live(status) or None
-            case "extend" | "overview" | "gallery" | "files" | "compare" | "restart":
-                return True
-            case _:
-                return is_live(status) or None
+        row, watched = self._row, self._watched
+        if row is None or watched is None:
+            return allowed(action, None)
+        status, _ = watched.status(row, live=self.flux.feed.live)
+        offers = action == "add_gpus" and self._facts(row, watched).offers_gpus
+        return allowed(action, status, remote=row.backend != "local", offers_gpus=offers)
 
     def action_step_run(self, by: int) -> None:
         """Go to the neighbour in the table."""

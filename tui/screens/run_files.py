@@ -40,14 +40,18 @@ class RunFilesScreen(RunPage):
     HELP: ClassVar[str] = (
         "Files of a run on Modal come into its folder on this machine; those of a run that trained here are "
         "copied to a folder that you name. A download that was interrupted goes on where it ended, and every "
-        "file is checked by its SHA-256 before it gets its name."
+        "file is checked by its SHA-256 before it gets its name. The container reckons the sums when it "
+        "saves: a file's is known before it is here."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d,enter", "download", "Download", id="files.download", tooltip="Bring this file home."),
+        Binding("d,enter", "download", "Download", id="files.download",
+                tooltip="Bring the marked files home, or this one."),
+        Binding("space", "mark", "Mark", id="files.mark", tooltip="Mark this file, or not."),
         Binding("a", "download_all", "All", id="files.download-all", tooltip="Bring all of them home."),
         Binding("x", "cancel", "Cancel", id="files.cancel",
                 tooltip="Stop the download; the next one goes on there."),
-        Binding("c", "checksum", "Checksum", id="files.checksum", tooltip="Reckon the file's SHA-256."),
+        Binding("c", "checksum", "Checksum", id="files.checksum", 
+                tooltip="The file's SHA-256, and whether what is here has that of its writer."),
         Binding("y", "copy_path", "Copy path", id="files.copy-path", tooltip="Copy where the file lies."),
         Binding("r,f5", "reload", "Refresh", id="files.refresh", tooltip="Read the list again."),
     ]  # fmt: skip
@@ -62,10 +66,11 @@ class RunFilesScreen(RunPage):
         self._run = run
         self._files: list[RunFile] = []
         self._here: set[str] = set()
+        self._marked: set[str] = set()
 
     def compose_page(self) -> Iterable[Widget]:
         """The files, a download's progress, and what was found out."""
-        yield Static(Content(f"{'Size':>11}  {'Changed':<15}Here  File"), id="columns")
+        yield Static(Content(f"  {'Size':>11}  {'Changed':<15}Here  File"), id="columns")
         yield OptionList(id="files", markup=False)
         yield TransferBar("x cancels")
         yield Static(id="said", markup=False)
@@ -80,7 +85,7 @@ class RunFilesScreen(RunPage):
         self.refresh_bindings()
 
     @work(exclusive=True, group="run-files", exit_on_error=False)
-    async def _load(self) -> None:
+    async def _load(self, *, brought: bool = False) -> None:
         try:
             service = await self.flux.feed.service()
             run = await service.record(self._run.id)
@@ -92,17 +97,32 @@ class RunFilesScreen(RunPage):
             )
             return
         self._files, self._here = files, here
+        if brought:  # what did not come stays marked
+            self._marked -= here
+        self._marked &= {file.path for file in files}
         listing = self.query_one("#files", OptionList)
         before = listing.highlighted or 0
         listing.set_options([Option(self._row(file)) for file in files])
         if files:
             listing.highlighted = min(before, len(files) - 1)
-        self.say(f"{plural(len(files), 'file')}, {size(sum(file.bytes for file in files))}")
+        self._count()
         self.refresh_bindings()
+
+    def _count(self) -> None:
+        said = f"{plural(len(self._files), 'file')}, {size(sum(file.bytes for file in self._files))}"
+        marked = self._those_marked
+        if marked:
+            said += f" · {len(marked)} marked, {size(sum(file.bytes for file in marked))}"
+        self.say(said)
+
+    @property
+    def _those_marked(self) -> list[RunFile]:
+        return [file for file in self._files if file.path in self._marked]
 
     def _row(self, file: RunFile) -> Content:
         changed = time.strftime("%m-%d %H:%M", time.localtime(file.modified)) if file.modified else ""
         return Content.assemble(
+            ("● " if file.path in self._marked else "  ", "$text-accent"),
             f"{size(file.bytes):>11}  ",
             (f"{changed:<13}", "dim"),
             ("  ✓     " if file.path in self._here else "  –     ", "$text-success"),  # noqa: RUF001
@@ -124,19 +144,30 @@ class RunFilesScreen(RunPage):
             return going or None
         if action in ("download", "download_all"):
             return (bool(self._files) and not going) or None
-        if action in ("checksum", "copy_path"):
+        if action in ("checksum", "copy_path", "mark"):
             return bool(self._files) or None
         return True
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A click or enter brings the file home."""
+        """A click or enter brings the file home, or those that are marked."""
         event.stop()
         self.action_download()
 
     def action_download(self) -> None:
-        """Bring this file home."""
-        if (file := self._chosen) is not None:
-            self._bring([file])
+        """Bring the marked files home, or this one."""
+        if wanted := self._those_marked or [file for file in (self._chosen,) if file is not None]:
+            self._bring(wanted)
+
+    def action_mark(self) -> None:
+        """Mark this file, or not, and go on to the next."""
+        if (file := self._chosen) is None:
+            return
+        self._marked ^= {file.path}
+        listing = self.query_one("#files", OptionList)
+        place = listing.highlighted or 0
+        listing.replace_option_prompt_at_index(place, self._row(file))
+        listing.highlighted = min(place + 1, len(self._files) - 1)
+        self._count()
 
     def action_download_all(self) -> None:
         """Bring all files home; the rest of a run's folder is at home anyway."""
@@ -164,7 +195,7 @@ class RunFilesScreen(RunPage):
 
     def _brought(self) -> None:
         if self.is_mounted:
-            self._load()
+            self._load(brought=True)
 
     def action_cancel(self) -> None:
         """Stop the download."""
@@ -181,13 +212,26 @@ class RunFilesScreen(RunPage):
 
         path = self._run.path / file.path
         if file.path not in self._here:
-            self._tell(f"{file.path} is not on this machine: bring it home first.", "$text-warning")
+            if file.sha256:
+                self._tell(f"sha256 {file.sha256}  {file.path}: checked when it comes home")
+            else:
+                self._tell(f"{file.path} is not on this machine: bring it home first.", "$text-warning")
             return
         self._tell("reckoning…")
         try:
-            self._tell(f"sha256 {await asyncio.to_thread(checksum, path)}  {path}")
+            found = await asyncio.to_thread(checksum, path)
         except OSError as error:
             self._tell(f"{path} cannot be read: {error.strerror or error}", "$text-error")
+            return
+        if file.sha256 and found != file.sha256:
+            self._tell(
+                f"sha256 {found} is not that of the file on Modal ({file.sha256}): delete {path} and bring "
+                "it home again.",
+                "$text-error",
+            )
+        else:
+            same = ", as on Modal" if file.sha256 else ""
+            self._tell(f"sha256 {found}{same}  {path}")
 
     def action_copy_path(self) -> None:
         """Copy the file's path."""

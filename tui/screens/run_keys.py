@@ -13,6 +13,7 @@ from tui.screens.base import MainScreen
 if TYPE_CHECKING:
     from backend.events import SampleEvent
     from tui.runs.place_watch import Look
+    from tui.services import RunRow
     from tui.widgets.overview_text import Overview
 
 
@@ -54,6 +55,11 @@ class RunKeys(MainScreen):
         super().__init__()
         self._run_id: str | None = None
         self._place: Look | None = None  # what is known of the place where it trains
+
+    @property
+    def _row(self) -> RunRow | None:
+        """The run in the table; None while there is none."""
+        return self.flux.feed.get(self._run_id) if self._run_id else None
 
     def action_stop_run(self) -> None:
         """Stop this run."""
@@ -108,7 +114,7 @@ class RunKeys(MainScreen):
         from backend.runs.notes import read_notes
         from tui.screens.run_overview import RunOverviewScreen
 
-        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        row = self._row
         if row is not None:
             self.flux.actions.notes[row.id] = await asyncio.to_thread(read_notes, row.path)
             self.app.push_screen(RunOverviewScreen(row.id, row.name, lambda: self._overview(row.id)))
@@ -117,7 +123,7 @@ class RunKeys(MainScreen):
         """All pictures of this run."""
         from tui.screens.samples import SamplesScreen
 
-        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        row = self._row
         if row is not None:
             self.app.push_screen(SamplesScreen(row, lambda: self._samples_of(row.id)))
 
@@ -125,7 +131,7 @@ class RunKeys(MainScreen):
         """The files of this run."""
         from tui.screens.run_files import RunFilesScreen
 
-        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        row = self._row
         if row is not None:
             self.app.push_screen(RunFilesScreen(row))
 
@@ -134,7 +140,7 @@ class RunKeys(MainScreen):
         from tui.screens.compare import CompareScreen
         from tui.screens.pick_run import PickRunScreen
 
-        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        row = self._row
         if row is None:
             return
         others = [run for run in self.flux.feed.runs if run.id != row.id]
@@ -150,7 +156,7 @@ class RunKeys(MainScreen):
         """Edit a copy of this run's config."""
         from tui.configs.drafts import draft_of
 
-        row = self.flux.feed.get(self._run_id) if self._run_id else None
+        row = self._row
         if row is None:
             return
         try:

@@ -16,6 +16,7 @@ from textual.widgets import Static
 from tui.messages import OperationFailed
 from tui.runs.sample_grid import SampleGrid
 from tui.screens.run_page import RunPage
+from tui.terminal import current_protocol
 from tui.text import clip
 from tui.widgets.samples import SampleCard
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from backend.events import SampleEvent
     from tui.services import RunRow
+    from tui.terminal import Protocol
 
 _SIZES = ((14, 7), (22, 10), (34, 15), (52, 22))  # cells of a card, the smallest first
 _ALONE = len(_SIZES)  # the zoom at which one picture fills the page
@@ -35,7 +37,12 @@ Beside = Literal["", "baseline", "run"]
 
 
 class GridCard(SampleCard):
-    """A picture in the grid; the chosen one has a frame."""
+    """A picture in the grid; the chosen one has a frame.
+
+    Args:
+        protocol: How it is drawn.
+        forced: Whether the user named the protocol.
+    """
 
     DEFAULT_CSS = """
     GridCard {
@@ -49,8 +56,9 @@ class GridCard(SampleCard):
     }
     """
 
-    def __init__(self, *, forced: bool) -> None:
-        super().__init__("half", forced=forced)  # many pictures: half cells cost the least, and work over SSH
+    def __init__(self, protocol: Protocol, *, forced: bool) -> None:
+        super().__init__(protocol, forced=forced)
+        self.protocol = protocol
 
     def show_sample(self, sample: SampleEvent, folder: Path) -> None:
         """Show one sample of the run in ``folder``."""
@@ -119,6 +127,7 @@ class SamplesScreen(RunPage):
         self._beside: Beside = ""
         self._other: tuple[RunRow, SampleGrid] | None = None
         self._shown: object = None
+        self._cards: list[GridCard] = []  # in their order; those that go are not among them any more
 
     def compose_page(self) -> Iterable[Widget]:
         """The grid, and what is known of the chosen picture."""
@@ -151,13 +160,18 @@ class SamplesScreen(RunPage):
         self.query_one("#none").display = empty
         box.display = not empty and not off
         cells, columns = self._cells()
-        key = (tuple((title, sample, folder) for title, sample, folder, _ in cells), columns)
+        key = (tuple((title, sample, folder) for title, sample, folder, _ in cells), columns, self._is_large)
         if key != self._shown:
             self._shown = key
             self._fill(box, [(title, sample, folder) for title, sample, folder, _ in cells], columns)
-        for card, (_, _, _, chosen) in zip(self.query(GridCard), cells, strict=False):
+        for card, (_, _, _, chosen) in zip(self._cards, cells, strict=False):
             card.set_class(chosen, "-chosen")
         self._describe()
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether one picture is shown alone, or two beside one another."""
+        return self._zoom >= _ALONE or bool(self._beside and self._grid.chosen is not None)
 
     def _cells(self) -> tuple[list[tuple[str, SampleEvent | None, Path, bool]], int]:
         """What to show: title, sample, its folder, whether it is the chosen one; and the columns."""
@@ -192,12 +206,17 @@ class SamplesScreen(RunPage):
 
     def _fill(self, box: Grid, cells: list[tuple[str, SampleEvent | None, Path]], columns: int) -> None:
         box.styles.grid_size_columns = columns
-        cards = list(self.query(GridCard))
-        for card in cards[len(cells) :]:
-            card.remove()
+        setting = self.flux.settings.images
+        # Of many pictures half cells cost the least; those shown large get all that the terminal can do.
+        protocol = current_protocol(setting) if self._is_large else "half"
+        cards = [card for card in self.query(GridCard) if card.protocol == protocol]
+        for card in self.query(GridCard):
+            if card not in cards[: len(cells)]:
+                card.remove()
+        cards = cards[: len(cells)]
         for place, (title, sample, folder) in enumerate(cells):
             if place >= len(cards):
-                cards.append(GridCard(forced=False))
+                cards.append(GridCard(protocol, forced=setting in ("kitty", "sixel")))
                 box.mount(cards[-1])
             card = cards[place]
             card.border_title = Content(title)
@@ -205,6 +224,7 @@ class SamplesScreen(RunPage):
                 card.show_sample(sample, folder)
             else:
                 card.show_nothing()
+        self._cards = cards
 
     def _describe(self) -> None:
         chosen, grid = self._grid.chosen, self._grid

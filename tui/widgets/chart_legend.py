@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import SelectionList
 
 from tui.text import one_line
+from tui.widgets.radio import TickList
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -68,7 +69,7 @@ class LegendScreen(ModalScreen[None], inherit_bindings=False):
 
     def compose(self) -> ComposeResult:
         """The list."""
-        ticks = SelectionList[str](
+        ticks = TickList(
             *((Content(one_line(entry.label)), entry.key, entry.shown) for entry in self._entries)
         )
         ticks.border_title = Content(self._title)

@@ -5,29 +5,26 @@ from __future__ import annotations
 import time
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual import on
-from textual.containers import Horizontal
-from textual.content import Content
 from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widgets import Input
 from textual.worker import Worker, get_current_worker
 
 from tui.logs.filtered import FilteredLog
 from tui.logs.levels import Level
 from tui.logs.search import LineFilter, Query, level_before
+from tui.widgets.log_prompt import LogPrompt
 
 if TYPE_CHECKING:
-    from textual.app import ComposeResult
-
     from tui.logs.store import LogStore
 
 _REPORT = 0.05  # seconds between the thread's reports
 _LEVELS = (None, Level.INFO, Level.WARNING, Level.ERROR)
 
 
-class LogFilter(Horizontal):
+class LogFilter(LogPrompt):
     """Finds the lines that a level and a text let through, in a thread, also while the log grows.
 
     Hidden until there is a level or :meth:`open` was called.
@@ -38,24 +35,11 @@ class LogFilter(Horizontal):
         level: The least serious level shown; None shows all.
     """
 
-    DEFAULT_CSS: ClassVar[str] = """
-    LogFilter {
-        display: none;
-        height: 1;
-        & > .log-filter--prompt { width: auto; color: $text-accent; }
-        & > Input, & > Input:focus {
-            width: 1fr; height: 1; border: none; padding: 0; background: $boost;
-        }
-        & > .log-filter--count { width: auto; padding: 0 1; color: $text-muted; }
-        &.-open { display: block; }
-    }
-    """
+    PROMPT = "filter "
+    PLACEHOLDER = "only lines with this text"
 
     class Changed(Message):
         """Other lines are let through now."""
-
-    class Left(Message):
-        """The user left the input line; the pane takes the focus back."""
 
     @dataclass
     class _Found(Message):
@@ -72,42 +56,12 @@ class LogFilter(Horizontal):
         self._store = store
         self._thread: Worker[None] | None = None
 
-    def compose(self) -> ComposeResult:
-        """Prompt, input and count."""
-        yield Static("filter ", classes="log-filter--prompt", markup=False)
-        yield Input(placeholder="only lines with this text", compact=True, select_on_focus=True)
-        yield Static("", classes="log-filter--count", markup=False)
-
-    def on_mount(self) -> None:
-        """Tab reaches the pane, and its key the input."""
-        self._input.can_focus = False
-
-    @property
-    def _input(self) -> Input:
-        return self.query_one(Input)
-
-    @property
-    def active(self) -> bool:
-        """Whether the filter line is shown."""
-        return self.has_class("-open")
-
-    @property
-    def typing(self) -> bool:
-        """Whether the user types into it."""
-        return self._input.has_focus
-
     @property
     def shown(self) -> LineFilter | None:
         """What is let through; None for everything."""
         return self.filtered.shown if self.filtered is not None else None
 
     # -- choosing -----------------------------------------------------------------------------------
-
-    def open(self) -> None:
-        """Show the filter line and type into it."""
-        self.add_class("-open")
-        self._input.can_focus = True
-        self._input.focus()
 
     def close(self) -> None:
         """Hide it and let everything through."""
@@ -135,11 +89,6 @@ class LogFilter(Horizontal):
         self._store = store
         self._apply()
 
-    def _leave(self) -> None:
-        if self._input.has_focus:
-            self.post_message(self.Left())
-        self._input.can_focus = False
-
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
@@ -163,7 +112,7 @@ class LogFilter(Horizontal):
         shown = LineFilter(self.level, Query(text, self.regex) if text else None)
         self.filtered = FilteredLog(self._store, shown) if shown.active else None
         words = "filter " + (f"{self.level}+ " if self.level else "") + ("regex " if self.regex else "")
-        self.query_one(".log-filter--prompt", Static).update(Content(words))
+        self._set_prompt(words)
         self.post_message(self.Changed())
         self.catch_up()
 
@@ -218,6 +167,4 @@ class LogFilter(Horizontal):
             problem = filtered.shown.query.problem if filtered.shown.query else None
             more = "…" if self._thread is not None else ""
             text = problem or f"{len(filtered):,} of {len(self._store):,}{more}"
-        count = self.query_one(".log-filter--count", Static)
-        if str(count.content) != text:
-            count.update(Content(text))
+        self.say(text)

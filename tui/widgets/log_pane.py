@@ -19,6 +19,7 @@ from tui.widgets import log_keys
 from tui.widgets.log_filter import LogFilter
 from tui.widgets.log_jump import LogJump
 from tui.widgets.log_places import LogPlaces
+from tui.widgets.log_prompt import LogPrompt
 from tui.widgets.log_search import LogSearch
 from tui.widgets.log_view import LogView
 
@@ -311,9 +312,7 @@ class LogPane(LogPlaces, can_focus=True):
         """Go to the matching line before, from the first one round to the last."""
         self._search.step(-1)
 
-    @on(LogSearch.Left)
-    @on(LogFilter.Left)
-    @on(LogJump.Left)
+    @on(LogPrompt.Left)
     def _line_left(self, event: Message) -> None:
         event.stop()
         self.focus()

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
-from textual.containers import Horizontal
-from textual.content import Content
 from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widgets import Input
 from textual.worker import Worker, get_current_worker
 
 from tui.logs.search import LineFilter, Query, SearchResults, level_before, search
+from tui.widgets.log_prompt import LogPrompt
 
 if TYPE_CHECKING:
     from textual import events
-    from textual.app import ComposeResult
 
     from tui.logs.store import LogStore
 
@@ -26,7 +24,7 @@ _RESEARCH = 0.25  # seconds between looks at what came in after a search
 _REPORT = 0.05  # seconds between the search thread's reports
 
 
-class LogSearch(Horizontal):
+class LogSearch(LogPrompt):
     """Searches a whole log in a thread while one types, and walks through the matches.
 
     Hidden until :meth:`open`. It searches the log that it was told of last (:meth:`look_at`).
@@ -38,18 +36,9 @@ class LogSearch(Horizontal):
         origin: The line from which the nearest match is looked for: the top one on the screen.
     """
 
-    DEFAULT_CSS: ClassVar[str] = """
-    LogSearch {
-        display: none;
-        height: 1;
-        & > .log-search--prompt { width: auto; }
-        & > Input, & > Input:focus {
-            width: 1fr; height: 1; border: none; padding: 0; background: $boost;
-        }
-        & > .log-search--count { width: auto; padding: 0 1; color: $text-muted; }
-        &.-open { display: block; }
-    }
-    """
+    PROMPT = "/"
+    PLACEHOLDER = "search"
+    DEFAULT_CSS: ClassVar[str] = "LogSearch > .log-prompt--prompt { color: $foreground; }"
 
     class Changed(Message):
         """What is searched for, or what was found, changed."""
@@ -63,9 +52,6 @@ class LogSearch(Horizontal):
         """
 
         line: int
-
-    class Left(Message):
-        """The user left the input line; the pane takes the focus back."""
 
     @dataclass
     class _Found(Message):
@@ -85,32 +71,7 @@ class LogSearch(Horizontal):
         self._started = 0.0
         self._jump_pending = False
 
-    def compose(self) -> ComposeResult:
-        """Prompt, input and count."""
-        yield Static("/", classes="log-search--prompt", markup=False)
-        yield Input(placeholder="search", compact=True, select_on_focus=True)
-        yield Static("", classes="log-search--count", markup=False)
-
-    def on_mount(self) -> None:
-        """Tab reaches the pane, and ``/`` the input."""
-        self._input.can_focus = False
-
-    @property
-    def _input(self) -> Input:
-        return self.query_one(Input)
-
     # -- opening and closing ------------------------------------------------------------------------
-
-    @property
-    def active(self) -> bool:
-        """Whether the search line is shown."""
-        return self.has_class("-open")
-
-    def open(self) -> None:
-        """Show the search line and type into it."""
-        self.add_class("-open")
-        self._input.can_focus = True
-        self._input.focus()
 
     def close(self) -> None:
         """Hide it and forget what was found."""
@@ -119,20 +80,10 @@ class LogSearch(Horizontal):
             self.remove_class("-open")
             self._set_query("")
 
-    def _leave(self) -> None:
-        if self._input.has_focus:
-            self.post_message(self.Left())
-        self._input.can_focus = False
-
-    @property
-    def typing(self) -> bool:
-        """Whether the user types into it."""
-        return self._input.has_focus
-
     def toggle_regex(self) -> None:
         """Take what is typed as a regular expression, or as it stands."""
         self.regex = not self.regex
-        self.query_one(".log-search--prompt", Static).update(Content("regex/" if self.regex else "/"))
+        self._set_prompt("regex/" if self.regex else "/")
         self._set_query(self._input.value if self.active else "")
 
     def look_at(self, store: LogStore, among: LineFilter | None = None) -> None:
@@ -279,7 +230,5 @@ class LogSearch(Horizontal):
                 text = f"{results.count:,}{more} match{'' if results.count == 1 else 'es'}"
             else:
                 text = "no match"
-        count = self.query_one(".log-search--count", Static)
-        if str(count.content) != text:
-            count.update(Content(text))
+        self.say(text)
         self.post_message(self.Changed())

@@ -77,8 +77,12 @@ def _lines(overview: Overview) -> Iterator[Content]:
     yield _line("Step", _steps(overview))
     yield _line("Time", _time(overview))
     device = view.device or (facts.place.where if facts.place is not None else row.backend)
-    memory = f" · {size(view.memory)} at the peak" if view.memory else ""
-    yield _line("Device", f"{device}{memory}")
+    parts = [device]
+    if view.gpu is not None and is_live(facts.status):
+        parts.append(f"{100 * view.gpu:.0f} % busy")
+    if view.memory:
+        parts.append(f"{size(view.memory)} at the peak")
+    yield _line("Device", " · ".join(parts))
     yield _line("Cost", _cost(facts))
     yield from _learning(overview)
     yield from _watchdog(facts)

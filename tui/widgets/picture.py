@@ -170,6 +170,7 @@ class GraphicsPicture(Widget):
         self._path: Path | None = None
         self._frame: Frame | None = None
         self._decoded: Any = None
+        self._room = (0, 0)  # pixels that it was decoded for
 
     def compose(self) -> Any:
         """The picture itself."""
@@ -186,8 +187,18 @@ class GraphicsPicture(Widget):
         if path is None:
             self._picture.image = None
             return
-        room = (max(8, self.size.width) * _CELL[0], max(4, self.size.height) * _CELL[1])
-        self._decode(path, room, frame, self._decoded)
+        self._decode_again()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """There is room for more pixels, or for fewer."""
+        self._decode_again()
+
+    def _decode_again(self) -> None:
+        if self._path is not None and self.size.area:
+            room = (self.size.width * _CELL[0], self.size.height * _CELL[1])
+            if room != self._room:
+                self._room, self._decoded = room, None
+            self._decode(self._path, room, self._frame, self._decoded)
 
     @work(thread=True, exclusive=True, group="decode", exit_on_error=False)
     def _decode(self, path: Path, pixels: tuple[int, int], frame: Frame | None, known: Any) -> None:

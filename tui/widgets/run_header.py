@@ -139,6 +139,8 @@ class RunFacts:
             facts.append(fact(f"epoch {view.epoch}", 6))
             if view.memory:
                 facts.append(fact(f"memory {size(view.memory)}", 2))
+            if view.gpu is not None and is_live(self.status):
+                facts.append(fact(f"GPU {100 * view.gpu:.0f} % busy", 3))
         end = self.now if is_live(self.status) else max(view.updated, self.row.updated)
         facts.append(fact(f"{duration(max(0.0, end - self.row.created))} elapsed", 1))
         if view.attempt > 1:

@@ -29,7 +29,7 @@ class RunTableHeader(Widget):
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """
-    RunTableHeader { height: 1; padding: 0 1; }
+    RunTableHeader { height: 1; padding: 0 2 0 1; }  /* the rows have a scroll bar on their right */
     """
 
     def __init__(self) -> None:

@@ -345,7 +345,9 @@ class ModalLauncher:
     def _files(self, folder: RunFolder) -> list[RunFile]:
         here = {file.path: file for file in list_files(folder)}
         for path, file in _on_the_volume(folder).items():
-            here.setdefault(path, file)
+            mine = here.setdefault(path, file)
+            if mine.bytes == file.bytes:
+                here[path] = replace(mine, sha256=file.sha256)
         order = {"checkpoints": 0, "samples": 1}
         return sorted(here.values(), key=lambda file: (order.get(file.path.partition("/")[0], 2), file.path))
 
@@ -383,7 +385,10 @@ def _on_the_volume(folder: RunFolder) -> dict[str, RunFile]:
         manifest = parse_manifest(Places(folder).manifest.read_bytes())
     except (OSError, LaunchError):
         return {}
-    return {e.path: RunFile(path=e.path, bytes=e.bytes, modified=e.modified) for e in manifest.files}
+    return {
+        e.path: RunFile(path=e.path, bytes=e.bytes, modified=e.modified, sha256=e.sha256)
+        for e in manifest.files
+    }
 
 
 def _copy(source: Path, paths: Sequence[str], destination: Path) -> None:

@@ -419,3 +419,22 @@ async def test_what_is_new(volume: FakeVolume, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="names of that system")
 def test_ordinary_names_are_safe() -> None:
     assert all(is_safe(path) for path in [*FILES, "samples/ein Füchslein (1).jpg", "con.txt", "a:b"])
+
+
+def test_the_list_of_files_knows_the_sums_on_the_volume(tmp_path: Path) -> None:
+    from backend.launchers.modal.launcher import ModalLauncher
+    from backend.launchers.modal.places import Places
+    from backend.runs.folder import RunFolder
+
+    folder = RunFolder(tmp_path)
+    names = ("checkpoints/fox.safetensors", "samples/10_0.jpg", "config.yaml")
+    here = {names[0]: FILES[names[0]][1], names[2]: b"config: {another: one}\n"}
+    for name, content in here.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    Places(folder).manifest.parent.mkdir(parents=True, exist_ok=True)
+    Places(folder).manifest.write_bytes(manifest_of({name: FILES[name] for name in names}))
+    sums = {file.path: file.sha256 for file in ModalLauncher._files(None, folder)}  # type: ignore[arg-type]
+    assert sums[names[0]] == hashlib.sha256(FILES[names[0]][1]).hexdigest()  # here, and there
+    assert sums[names[1]] == hashlib.sha256(FILES[names[1]][1]).hexdigest()  # only there
+    assert sums[names[2]] == ""  # here it is another one
