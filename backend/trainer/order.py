@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,13 @@ class DataOrder:
         self._learned = _Epochs(learned, sizes, seed)
         self._kept = _Epochs(kept, sizes, derive_seed(seed, "regularisation")) if kept else None
         self._saved_every = [every for every in saved_every if every]
+
+    def copy(self) -> DataOrder:
+        """Another at the same place, which goes on by itself."""
+        other = copy(self)
+        other._learned = copy(self._learned)
+        other._kept = copy(self._kept)
+        return other
 
     @property
     def epoch(self) -> int:

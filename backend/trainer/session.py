@@ -30,6 +30,7 @@ from backend.trainer.distributed import Team, processes_wanted
 from backend.trainer.encode import Progress, cache_texts
 from backend.trainer.environment import samples_are_handed_on
 from backend.trainer.extension import keep_steps, with_steps
+from backend.trainer.feed import BatchFeed
 from backend.trainer.handover import Handover
 from backend.trainer.held_out import cache_held_out, hold_out
 from backend.trainer.hub import find_model
@@ -46,6 +47,7 @@ from backend.trainer.prompts import SamplePlan, sample_plan
 from backend.trainer.proof import check_lora, keep_architecture
 from backend.trainer.publishing import publish
 from backend.trainer.report import Reporter
+from backend.trainer.resuming import take_up
 from backend.trainer.sampling import Sampler
 from backend.trainer.timesteps import NoiseLevelSampler
 from backend.trainer.trackers import Trackers
@@ -252,6 +254,7 @@ class Session:
             validator = Validator(
                 model, transformer, validation_samples, latents, texts, levels, device, base.dtype
             )
+        order = DataOrder(samples, train.batch_size, seed, self._saved_every(), sizes)
         loop = TrainingLoop(
             config=self._config,
             facts=self._facts(seed, pictures, samples, bool(transformer.config.guidance_embeds)),
@@ -259,8 +262,8 @@ class Session:
             ema=ema,
             optimizer=optimizer,
             train_step=made.step,
-            order=DataOrder(samples, train.batch_size, seed, self._saved_every(), sizes),
-            make_batch=BatchMaker(latents, texts, random, device, base.dtype),
+            order=order,
+            feed=BatchFeed(order, BatchMaker(latents, texts, random, device, base.dtype), device),
             random=random,
             sampler=Sampler(
                 transformer,
@@ -284,7 +287,7 @@ class Session:
             ),
         )
         if state is not None:
-            loop.load(state)
+            take_up(loop, state)
         report.line(
             f"training {len(lora.layers)} layers at rank {lora.rank} on {len(pictures)} pictures: "
             f"{loop.order.batches_per_epoch} batches of {_span(sizes.values())} an epoch, seed {seed}"

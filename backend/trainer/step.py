@@ -402,4 +402,8 @@ class TrainStep:
             if limit < math.inf:
                 flat.master.grad.mul_((limit / (norm + 1e-6)).clamp(max=1.0))  # as clip_grad_norm_
             return norm
-        return nn.utils.clip_grad_norm_(self._parameters, limit)
+        grads = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        if limit < math.inf:  # as clip_grad_norm_, without its sorting by device and format
+            torch._foreach_mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0))
+        return norm
