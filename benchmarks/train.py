@@ -23,6 +23,7 @@ if __package__ in (None, ""):  # run as a file
 
 from backend.bench import MIX, STEPS, Variant, projection, run, variants
 from backend.files import write_json
+from backend.trainer.bench.waits import told
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -45,7 +46,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--plain", action="store_true", help="the plain loop too (on a CPU always)")
     parser.add_argument("--plain-sizes", help="sizes of the plain loop (default: all)")
     parser.add_argument("--loop", type=int, default=0, metavar="N", help="time a whole run of N steps too")
-    parser.add_argument("--profile", default="", metavar="FILE", help="write tables of kernels")
+    parser.add_argument("--profile", default="", metavar="FILE",
+                        help="write tables of kernels, and tell where the host waits")  # fmt: skip
     parser.add_argument("--json", metavar="OUT", help="write all results to this file as they come")
     parser.add_argument("--timeout", type=float, default=0, help="seconds after which a variant is ended")
     parser.add_argument("--gpu-name", default="H100", help="whose price is used (default H100)")
@@ -120,8 +122,13 @@ def line_of(result: dict[str, Any]) -> str:
         f"{'' if mfu is None else f'{mfu:.1%}':>7}{result['peak_bytes'] / 2**30:7.1f}"
         f"{result['first_step_seconds']:8.1f}{result['warmup_seconds']:8.1f}"
     )
-    kinds = {k: v for k, v in (result.get("profile") or {}).items() if k != "top"}
-    return f"{row}\n    ms a step: {kinds}" if kinds else row
+    if result.get("waits") is not None:
+        row = f"{row}\n    {told(result['waits'])}"
+    profile = result.get("profile")
+    if not profile:
+        return row
+    kinds = {k: v for k, v in profile.items() if k not in ("top", "waits")}
+    return f"{row}\n    ms a step: {kinds}\n    {told(profile['waits'])}"
 
 
 def summary(results: list[dict[str, Any]], price: float | None) -> list[str]:

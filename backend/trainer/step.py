@@ -72,7 +72,7 @@ class Pending:
         Raises:
             TrainingError: One is not finite: this update and those after it were not made.
         """
-        if self._arrived is not None:
+        if self._arrived is not None and not self.arrived:
             self._arrived.synchronize()
         loss, norm = self._numbers.tolist()
         if not (math.isfinite(loss) and math.isfinite(norm)):
