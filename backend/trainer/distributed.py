@@ -62,7 +62,7 @@ class Team:
         size: Processes, this one included.
         folder: The run's folder, whose config the helpers read.
         device: This process's device.
-        buckets: Shapes of the pictures to come.
+        shapes: Of the batches to come, as :func:`.assembly.assemble` takes them.
         text_tokens: Length of a text.
         seed: The run's.
 
@@ -75,7 +75,7 @@ class Team:
         size: int,
         folder: Path,
         device: torch.device,
-        buckets: Sequence[Bucket],
+        shapes: Mapping[tuple[Bucket, int], int],
         text_tokens: int,
         seed: int,
     ) -> None:
@@ -94,7 +94,7 @@ class Team:
             "seed": seed,
             "text_tokens": text_tokens,
             "threads": torch.get_num_threads(),
-            "buckets": sorted({(bucket.width, bucket.height) for bucket in buckets}),
+            "shapes": [(b.width, b.height, count, number) for (b, count), number in shapes.items()],
         }
         self._helpers = [
             subprocess.Popen(
@@ -300,7 +300,7 @@ def help_out(order: Mapping[str, Any]) -> int:
         seed=int(order["seed"]),
         device=device,
         report=report,
-        buckets=[Bucket(*pair) for pair in order["buckets"]],
+        shapes={(Bucket(width, height), count): number for width, height, count, number in order["shapes"]},
         text_tokens=int(order["text_tokens"]),
     )
     store = TCPStore("127.0.0.1", int(order["port"]), size, is_master=False)

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from backend.trainer.attention_kernels import KERNELS, best_kernel
+from backend.trainer.attention_kernels import KERNELS, kernel_name
+from backend.trainer.attention_trials import Sequences, best_kernel
 from backend.trainer.batches import Batch
 from backend.trainer.bench.shapes import FLUX_DEV, TEXT_TOKENS, random_transformer
 from backend.trainer.compiling import WarmShape, WarmUp
@@ -33,7 +34,7 @@ class FullSize:
         fast: Whether the blocks are rebuilt (``backend.trainer.fast_flux``); else diffusers' forward runs.
         compile: Whether blocks are compiled.
         compute: ``bf16`` or ``fp8``.
-        attention: A name in ``attention_kernels.KERNELS``.
+        attention: A name in ``attention_kernels.KERNELS``, or ``auto``: the fastest at ``largest``.
         checkpointed: Blocks that are computed again in the backward pass, of diffusers' forward all or none;
             ``auto``: as few as memory allows at ``largest``.
         largest: Latent cells and count of the largest batch to come: height, width, pictures.
@@ -63,8 +64,12 @@ class FullSize:
     ) -> None:
         self.device, self.dtype = device, dtype
         prepare_device(device)
-        if attention == "auto":
-            attention = best_kernel(device, dtype)
+        name = kernel_name(attention)
+        if name is None:
+            raise ValueError(f"there is no attention kernel {attention!r}: {', '.join(KERNELS)}")
+        height, wide, count = largest
+        shapes = [Sequences(count, height * wide // 4 + TEXT_TOKENS)]
+        attention = best_kernel(device, dtype, shapes) if name == "auto" else name
         measured = checkpointed == "auto"
         if measured:
             checkpointed = 0

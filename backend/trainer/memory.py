@@ -9,6 +9,7 @@ import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
+from backend.trainer.budget import tokens_of
 from backend.trainer.cache import free_memory_here
 from backend.trainer.flow import image_ids, text_ids
 from backend.trainer.lora import attach_lora
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from backend.trainer.buckets import Bucket
 
-_PATCH = 16  # pixels of a token's side
 _COPIES = 5  # of the adapter in float32: itself, gradient, two moments, moving average
 _WORKSPACE = 1 << 30  # bytes: what matrix products and allocation take beside
 _SHARE = 0.92  # of the free memory that may be planned with: allocators leave gaps
@@ -29,7 +29,7 @@ _SHARE = 0.92  # of the free memory that may be planned with: allocators leave g
 def wants_checkpointing(
     transformer: FluxTransformer2DModel,
     process: ProcessConfig,
-    buckets: Iterable[Bucket],
+    batches: Iterable[tuple[Bucket, int]],
     text_tokens: int,
     report: Reporter,
 ) -> bool:
@@ -38,21 +38,21 @@ def wants_checkpointing(
     Args:
         transformer: The model on its device, without an adapter yet.
         process: The config.
-        buckets: Shapes of the pictures that will be trained.
+        batches: Shapes of the batches that will be trained: a bucket and how many pictures.
         text_tokens: Length of a text.
         report: Told what ``auto`` came to.
     """
     wanted = process.train.gradient_checkpointing
     if wanted != "auto":
         return wanted
-    tokens = max((bucket.width // _PATCH) * (bucket.height // _PATCH) for bucket in buckets)
+    bucket, count = max(batches, key=lambda batch: tokens_of(batch[0], text_tokens) * batch[1])
     network = process.network
     saved = activation_bytes(
         dict(transformer.config),
         network.rank,
-        tokens,
+        tokens_of(bucket, text_tokens) - text_tokens,
         text_tokens,
-        process.train.batch_size,
+        count,
         transformer.dtype,
     )
     linears = (module for module in transformer.modules() if isinstance(module, torch.nn.Linear))

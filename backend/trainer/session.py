@@ -9,16 +9,18 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from backend.events import Phase, Status
 from backend.files import read_json, write_json
 from backend.home import cache_dir
 from backend.runs.folder import RunFolder
-from backend.trainer.assembly import assemble
+from backend.trainer.assembly import Assembly, assemble
 from backend.trainer.batches import BatchMaker
 from backend.trainer.budget import batch_sizes
 from backend.trainer.cache import RamBudget, TensorCache
@@ -31,6 +33,7 @@ from backend.trainer.encode import Progress, cache_texts
 from backend.trainer.environment import samples_are_handed_on
 from backend.trainer.extension import keep_steps, with_steps
 from backend.trainer.feed import BatchFeed
+from backend.trainer.graphs import record_ahead
 from backend.trainer.handover import Handover
 from backend.trainer.held_out import cache_held_out, hold_out
 from backend.trainer.hub import find_model
@@ -55,8 +58,6 @@ from backend.trainer.validation import BestLoss, Validator
 from config.schema import ProcessConfig, RunConfig, ValidationConfig
 
 if TYPE_CHECKING:
-    import torch
-
     from backend.trainer.buckets import Bucket
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft")
@@ -224,9 +225,10 @@ class Session:
         stop.check()
 
         shapes = [sample.bucket for sample in samples]
-        sizes = batch_sizes(shapes, train.batch_size, train.token_budget, MAX_TEXT_TOKENS)
         text_tokens = len(texts[next(iter(keys.values()))]["t5"]) if keys else MAX_TEXT_TOKENS
-        team = self._gather(device, shapes, text_tokens, seed)
+        sizes = batch_sizes(shapes, train.batch_size, train.token_budget, text_tokens)
+        order = DataOrder(samples, train.batch_size, seed, self._saved_every(), sizes)
+        team = self._gather(device, order.shapes(), text_tokens, seed)
         report.phase(Phase.LOADING, detail="transformer")
         transformer = base.transformer(report.warning)
         keep_architecture(transformer, self._folder)
@@ -237,8 +239,9 @@ class Session:
             seed=seed,
             device=device,
             report=report,
-            buckets=shapes,
+            shapes=order.shapes(),
             text_tokens=text_tokens,
+            drawn=[] if elsewhere else [(prompt.width, prompt.height) for prompt in plan.prompts],
         )
         if team is not None:
             team.join()
@@ -254,7 +257,7 @@ class Session:
             validator = Validator(
                 model, transformer, validation_samples, latents, texts, levels, device, base.dtype
             )
-        order = DataOrder(samples, train.batch_size, seed, self._saved_every(), sizes)
+        maker = BatchMaker(latents, texts, random, device, base.dtype)
         loop = TrainingLoop(
             config=self._config,
             facts=self._facts(seed, pictures, samples, bool(transformer.config.guidance_embeds)),
@@ -263,7 +266,7 @@ class Session:
             optimizer=optimizer,
             train_step=made.step,
             order=order,
-            feed=BatchFeed(order, BatchMaker(latents, texts, random, device, base.dtype), device),
+            feed=BatchFeed(order, maker, device),
             random=random,
             sampler=Sampler(
                 transformer,
@@ -288,13 +291,27 @@ class Session:
         )
         if state is not None:
             take_up(loop, state)
+        self._record(made, order, maker)
         report.line(
             f"training {len(lora.layers)} layers at rank {lora.rank} on {len(pictures)} pictures: "
             f"{loop.order.batches_per_epoch} batches of {_span(sizes.values())} an epoch, seed {seed}"
         )
         return loop
 
-    def _gather(self, device: torch.device, shapes: list[Bucket], text_tokens: int, seed: int) -> Team | None:
+    def _record(self, made: Assembly, order: DataOrder, maker: BatchMaker) -> None:
+        """Record what can be replayed, on a batch of each kind."""
+        graphs = made.step.graphs
+        if graphs is None:
+            return
+        unused = torch.Generator()  # the run's own draws are for the batches that it trains
+        examples = [(maker.assemble(maker.plan(draws, unused)), number) for draws, number in order.examples()]
+        accumulation = self._process.train.gradient_accumulation
+        share = 1.0 / (accumulation * made.step.processes)
+        record_ahead(graphs, examples, made.step.blank_draws, accumulation, share, self._report)
+
+    def _gather(
+        self, device: torch.device, shapes: Mapping[tuple[Bucket, int], int], text_tokens: int, seed: int
+    ) -> Team | None:
         """Start the processes of the other GPUs, if the run has any; they load while this one does."""
         size = processes_wanted(self._config, device)
         if size > 1:

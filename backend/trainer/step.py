@@ -294,6 +294,11 @@ class TrainStep:
         """Compute gradients by graphs from now on, where that is possible; None for never."""
         self._graphs = graphs
 
+    @property
+    def graphs(self) -> GraphedUpdate | None:
+        """What replays passes, if anything does."""
+        return self._graphs
+
     def share_with(self, team: Team) -> None:
         """Let other processes compute gradients as well."""
         self._team = team
@@ -317,6 +322,14 @@ class TrainStep:
         sigmas = to_device(levels.sigmas, latents.device)
         weights = None if levels.weights is None else to_device(levels.weights, latents.device)
         return Draws(noise, sigmas, weights)
+
+    def blank_draws(self, batch: Batch) -> Draws:
+        """Draws of a batch's shapes without any chance in them."""
+        latents = batch.latents.float()
+        level = torch.full((len(latents),), 0.5, device=latents.device)
+        return Draws(
+            torch.zeros_like(latents), level, torch.ones_like(level) if self._levels.weighs else None
+        )
 
     def losses(self, batch: Batch, draws: Draws | None = None) -> Iterator[torch.Tensor]:
         """The parts of a batch's loss, at fresh noise and noise levels or given ones: scalars with gradient.

@@ -77,6 +77,11 @@ class NoiseLevelSampler:
         elif train.timestep_type == "weighted":
             self._weights = measured_weights()
 
+    @property
+    def weighs(self) -> bool:
+        """Whether levels come with weights."""
+        return self._weights is not None
+
     def draw(self, count: int, tokens: int, generator: torch.Generator) -> NoiseLevels:
         """Noise levels for ``count`` pictures of ``tokens`` image tokens each, on the CPU."""
         table = sigma_table(self._kind, tokens, generator)
