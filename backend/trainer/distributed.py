@@ -277,6 +277,7 @@ def help_out(order: Mapping[str, Any]) -> int:
     from backend.trainer.attempt import read_config
     from backend.trainer.control import StopControl
     from backend.trainer.devices import prepare_device
+    from backend.trainer.memory import recomputed_bytes
     from backend.trainer.optimizer import choose_optimizer
     from backend.trainer.report import Reporter
     from backend.trainer.session import open_base_model, quiet_libraries
@@ -293,15 +294,19 @@ def help_out(order: Mapping[str, Any]) -> int:
     report = Reporter(None)
     process = read_config(RunFolder(Path(order["folder"])), report).process
     base = open_base_model(process, device, report, StopControl(None, lambda: None))
+    shapes = {(Bucket(width, height), count): number for width, height, count, number in order["shapes"]}
+    text_tokens = int(order["text_tokens"])
     made = assemble(
-        base.transformer(),
+        base.transformer(
+            None, lambda model: recomputed_bytes(model, process.network.rank, shapes, text_tokens)
+        ),
         process,
         choose_optimizer(process.train, device, report),
         seed=int(order["seed"]),
         device=device,
         report=report,
-        shapes={(Bucket(width, height), count): number for width, height, count, number in order["shapes"]},
-        text_tokens=int(order["text_tokens"]),
+        shapes=shapes,
+        text_tokens=text_tokens,
     )
     store = TCPStore("127.0.0.1", int(order["port"]), size, is_master=False)
     store.set(f"ready{rank}", "1")

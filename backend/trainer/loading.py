@@ -15,7 +15,7 @@ from backend.files import read_json
 from backend.trainer.cache import free_memory_here
 from backend.trainer.errors import TrainingError
 from backend.trainer.fast_load import load_transformer
-from backend.trainer.offload import RESERVE, blocks_of, blocks_to_swap, frozen_bytes, spread
+from backend.trainer.offload import blocks_of, blocks_to_swap, fits, frozen_bytes, spread
 from backend.trainer.quantisation import QType, matches, quantise_model
 from backend.trainer.side_lora import SideLora, read_side_lora
 from backend.trainer.single_file import load_transformer_file, load_vae_file
@@ -37,6 +37,7 @@ DTYPES = {
 MAX_TEXT_TOKENS = 512  # FLUX.1-dev's T5 length; ai-toolkit pads to it for every FLUX model
 _CLIP_TOKENS = 77
 
+_DRAWING = 3 << 30  # bytes: a block's activations at 1024 x 1024, the autoencoder in tiles, workspaces
 _SAMPLE = 1 << 16  # bytes of each sample of a weights file
 _SAMPLES = 32
 
@@ -219,11 +220,17 @@ class BaseModel:
             )
         )
 
-    def transformer(self, warn: Callable[[str, str], None] | None = None) -> FluxTransformer2DModel:
+    def transformer(
+        self,
+        warn: Callable[[str, str], None] | None = None,
+        needs: Callable[[FluxTransformer2DModel], int] | None = None,
+    ) -> FluxTransformer2DModel:
         """Load the transformer, frozen, with the LoRAs fused and quantised as the settings say.
 
         Args:
             warn: Called with a sentence and a code if something is off.
+            needs: Bytes that what is to be done with it takes beside its weights: ``model.offload: auto``
+                leaves as much free. Without it, what drawing a picture takes.
 
         Raises:
             TrainingError: It or a LoRA cannot be loaded.
@@ -266,9 +273,14 @@ class BaseModel:
                 warn(
                     f"this device has no {settings.qtype}: the model is kept in {self.qtype}", "qtype_changed"
                 )
-        return self._place_transformer(model)
+        return self._place_transformer(model, warn, needs)
 
-    def _place_transformer(self, model: FluxTransformer2DModel) -> FluxTransformer2DModel:
+    def _place_transformer(
+        self,
+        model: FluxTransformer2DModel,
+        warn: Callable[[str, str], None] | None,
+        needs: Callable[[FluxTransformer2DModel], int] | None,
+    ) -> FluxTransformer2DModel:
         """Move it to the device, but for the blocks that are to be swapped (see :mod:`.offload`)."""
         wanted = 0 if self.settings is None else self.settings.offload
         if not wanted:
@@ -279,7 +291,18 @@ class BaseModel:
             block.cpu()
         free_memory(self.device)
         free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else free_memory_here()
-        count = blocks_to_swap(wanted, sizes, frozen_bytes(model) - sum(sizes), free, RESERVE)
+        others = frozen_bytes(model) - sum(sizes)
+        reserve = 0
+        if wanted == "auto":
+            reserve = _DRAWING if needs is None else needs(model)
+        count = blocks_to_swap(wanted, sizes, others, free, reserve)
+        if wanted == "auto" and warn is not None and not fits(sizes, count, others, free, reserve):
+            warn(
+                f"memory may be short even with all blocks swapped: a step needs about {reserve / 2**30:.1f} "
+                f"GiB beside the weights, {free / 2**30:.1f} GiB are free; smaller datasets.resolution, "
+                "train.batch_size or network.linear need less",
+                "memory_short",
+            )
         swapped = {id(blocks[index]) for index in spread(count, len(blocks))}
         model.requires_grad_(False)
         model.eval()

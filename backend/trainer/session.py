@@ -42,6 +42,7 @@ from backend.trainer.loading import DTYPES, MAX_TEXT_TOKENS, BaseModel, free_mem
 from backend.trainer.loop import TrainingLoop
 from backend.trainer.lora import network_warnings
 from backend.trainer.lora_file import LoraFacts, count_tags
+from backend.trainer.memory import recomputed_bytes
 from backend.trainer.obeying import why_not
 from backend.trainer.optimizer import choose_optimizer, schedule_factor
 from backend.trainer.order import DataOrder, Sample
@@ -230,7 +231,10 @@ class Session:
         order = DataOrder(samples, train.batch_size, seed, self._saved_every(), sizes)
         team = self._gather(device, order.shapes(), text_tokens, seed)
         report.phase(Phase.LOADING, detail="transformer")
-        transformer = base.transformer(report.warning)
+        transformer = base.transformer(
+            report.warning,
+            lambda model: recomputed_bytes(model, process.network.rank, order.shapes(), text_tokens),
+        )
         keep_architecture(transformer, self._folder)
         made = assemble(
             transformer,
