@@ -71,7 +71,7 @@ def _measure(folder: Path, steps: int, *, small: bool) -> dict[str, Any]:
     run.create()
     run.config.write_text(load_config(source, []).dump(), encoding="utf-8")
 
-    def transformer(base: BaseModel, warn: Any = None) -> Any:
+    def transformer(base: BaseModel, *unused: Any) -> Any:
         return shapes.random_transformer(config, base.device, base.dtype)
 
     began = time.time()

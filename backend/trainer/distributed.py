@@ -277,10 +277,11 @@ def help_out(order: Mapping[str, Any]) -> int:
     from backend.trainer.attempt import read_config
     from backend.trainer.control import StopControl
     from backend.trainer.devices import prepare_device
+    from backend.trainer.inputs import open_base_model
     from backend.trainer.memory import recomputed_bytes
     from backend.trainer.optimizer import choose_optimizer
     from backend.trainer.report import Reporter
-    from backend.trainer.session import open_base_model, quiet_libraries
+    from backend.trainer.session import quiet_libraries
 
     rank, size = int(order["rank"]), int(order["size"])
     quiet_libraries()
