@@ -142,7 +142,7 @@ def assemble(
         without = sorted({WarmShape(height // 16 * 2, width // 16 * 2, 1) for width, height in drawn})
         warm.run(shapes_of(shapes, text_tokens), measure=measured, drawn=without)
     step = TrainStep(model, lora, optimizer, Schedule(optimizer, train), ema, random, train, fast=fast)
-    if fast is not None and fast.compiled and device.type == "cuda" and train.cuda_graphs is not False:
+    if fast is not None and wants_graphs(train.cuda_graphs, fast.compiled, device):
         step.replay(
             GraphedUpdate(
                 fast,
@@ -153,6 +153,11 @@ def assemble(
             )
         )
     return Assembly(lora, optimizer, ema, random, model, step, fast, attention, compute)
+
+
+def wants_graphs(wanted: bool | str, compiled: bool, device: torch.device) -> bool:
+    """What ``train.cuda_graphs`` comes to: what is not compiled may wait for the device, graphs cannot."""
+    return wanted is not False and compiled and device.type == "cuda"
 
 
 def _fast_attention(

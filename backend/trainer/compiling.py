@@ -125,8 +125,15 @@ class WarmUp:
             return
         fast.checkpointed = blocks
         least = self._peak(shape)
-        fast.checkpointed = blocks - _PROBED
-        each = max(1.0, (self._peak(shape) - least) / _PROBED)
+        fast.checkpointed = max(0, blocks - _PROBED)
+        try:
+            each = max(1.0, (self._peak(shape) - least) / (blocks - fast.checkpointed))
+        except torch.OutOfMemoryError:
+            fast.discard()
+            free_memory(self._device)
+            fast.checkpointed = blocks
+            self._report.line(f"gradient checkpointing: {blocks} of {blocks} blocks; no more fits")
+            return
         free = torch.cuda.get_device_properties(self._device).total_memory * 0.94 - least
         fast.checkpointed = min(blocks, max(1, blocks - math.floor(free / each)))
         while fast.checkpointed < blocks and not self._fits(shape):

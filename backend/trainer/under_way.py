@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from backend.events import StepEvent
 from backend.trainer.errors import TrainingError
 from backend.trainer.memory import memory_used
-from backend.trainer.step import Pending
+from backend.trainer.pending import Pending
 
 if TYPE_CHECKING:
     from backend.trainer.loop import TrainingLoop

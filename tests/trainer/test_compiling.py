@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
 from backend.events import PhaseEvent, StepEvent
-from backend.trainer import compiling
+from backend.trainer import compiling, fp8
+from backend.trainer.assembly import wants_graphs
 from backend.trainer.buckets import Bucket
 from backend.trainer.compiling import WarmShape, WarmUp, shapes_of
 from backend.trainer.loop import TrainingLoop
@@ -74,6 +76,85 @@ def test_all_shapes_are_run_and_the_costliest_tells_what_fits(
     assert [shape for _, shape in calls] == [str(shape) for shape in shapes] + ["768x768"]
     assert [done for _, done, _, _ in heard.phases] == list(range(17))
     assert {total for _, _, total, _ in heard.phases} == {16}
+
+
+@pytest.mark.parametrize(("card", "expected"), [(80, 0), (40, 18), (24, 40), (12, 57)])
+def test_as_few_blocks_are_computed_again_as_the_card_needs(
+    card: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card that has so many GiB and a model of which each kept block takes 0.7, all else 10."""
+    kept, other = 0.7, 10.0
+
+    class Fast:
+        blocks, checkpointed, compiled = 57, 0, True
+
+        def discard(self) -> None:
+            pass
+
+        @property
+        def need(self) -> float:
+            return other + (self.blocks - self.checkpointed) * kept
+
+    fast, tried = Fast(), []
+
+    def step(warm: WarmUp, shape: WarmShape) -> None:
+        tried.append(fast.checkpointed)
+        if fast.need > card * 0.95:
+            raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(WarmUp, "_step", step)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: int(fast.need * 2**30))
+    card_facts = SimpleNamespace(total_memory=card << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card_facts)
+    heard: Any = Heard()
+    none: Any = None
+    warm = WarmUp(cast(Any, fast), none, none, 8, torch.device("cpu"), torch.float32, heard)
+    warm.run([WarmShape(128, 128, 1)], measure=True)
+    assert fast.checkpointed == expected
+    assert fast.need <= card * 0.95
+    assert len(tried) < 8
+    assert (f"gradient checkpointing: {expected} of 57 blocks" in heard.lines[0]) == (expected > 0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "compiled", "device", "graphs"),
+    [
+        ("auto", True, "cuda", True),
+        (True, True, "cuda", True),
+        (False, True, "cuda", False),
+        ("auto", False, "cuda", False),
+        ("auto", True, "cpu", False),
+    ],
+)
+def test_graphs_are_for_compiled_blocks_on_nvidia(
+    wanted: bool | str, compiled: bool, device: str, graphs: bool
+) -> None:
+    assert wants_graphs(wanted, compiled, torch.device(device)) == graphs
+
+
+@pytest.mark.parametrize(
+    ("fp8_seconds", "chosen"), [(0.5, "fp8"), (0.9, "bf16"), (1.5, "bf16"), (None, "bf16")]
+)
+def test_float8_is_chosen_where_it_is_measured_to_be_faster(
+    fp8_seconds: float | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([fp8_seconds, 1.0])
+
+    def clock(work: Any) -> float:
+        value = next(seconds)
+        if value is None:
+            raise RuntimeError("no such product\nmore")
+        return value
+
+    monkeypatch.setattr(fp8, "can_compute", lambda device: True)
+    monkeypatch.setattr(fp8, "_seconds", clock)
+    found, told = fp8.best_compute(torch.device("cpu"), tokens=8, width=16)
+    assert found == chosen
+    expected = "do not run here: no such product" if fp8_seconds is None else f"{chosen} is used"
+    assert told.endswith(expected)
+    monkeypatch.setattr(fp8, "can_compute", lambda device: False)
+    assert fp8.best_compute(torch.device("cpu")) == ("bf16", "")
 
 
 def test_what_cannot_be_drawn_does_not_keep_a_run_from_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,10 @@ from backend.trainer.graphs import GraphedUpdate, record_ahead
 from backend.trainer.loading import BaseModel
 from backend.trainer.lora import Lora, attach_lora
 from backend.trainer.optimizer import Schedule
+from backend.trainer.pending import StepResult
 from backend.trainer.report import Reporter
 from backend.trainer.rng import Randomness
-from backend.trainer.step import FlowModel, StepResult, TrainStep
+from backend.trainer.step import FlowModel, TrainStep
 from config.schema import NetworkConfig, TrainConfig
 
 CPU = torch.device("cpu")
