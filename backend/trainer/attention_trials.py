@@ -19,7 +19,7 @@ from backend.trainer.fast_blocks import Attention
 NATIVE = "native"
 
 _TOLERANCE = 2e-2  # relative error against float32; bfloat16 kernels are seen to have 0.3 %
-_HEADS = 2  # whose numbers are looked at: each head is computed by itself
+_HEADS = 1  # whose numbers are looked at: each head is computed by itself
 _REPEATS = 5
 _SHAPES = 3  # that are measured, those on which a run spends most
 
@@ -101,8 +101,13 @@ def try_kernels(
     found: dict[str, list[float]] = {name: [] for name in kernels}
     out: dict[str, str] = {}
     for shape in shapes:
-        inputs, grad = _drawn(shape, heads, width, device, dtype)
-        expected = _expected(inputs, grad)
+        try:
+            inputs, grad = _drawn(shape, heads, width, device, dtype)
+            expected = _expected(inputs, grad)
+        except torch.OutOfMemoryError:
+            why = f"there is no memory to compare it at {shape}"
+            out = dict.fromkeys(kernels, why) | out
+            break
         for name, kernel in kernels.items():
             if name in out:
                 continue

@@ -73,6 +73,13 @@ class Inputs:
             return MAX_TEXT_TOKENS
         return len(self.texts[next(iter(self.keys.values()))]["t5"])
 
+    @property
+    def drawn(self) -> list[tuple[int, int]]:
+        """Width and height of what this process asks the model for without training on it."""
+        held_out = [(sample.bucket.width, sample.bucket.height) for sample in self.validation]
+        prompts = [] if self.elsewhere else [*self.plan.first, *self.plan.prompts]
+        return [*held_out, *((prompt.width, prompt.height) for prompt in prompts)]
+
     def transformer(
         self, shapes: Mapping[tuple[Bucket, int], int], rank: int, report: Reporter
     ) -> FluxTransformer2DModel:

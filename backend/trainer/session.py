@@ -228,7 +228,7 @@ class Session:
             report=report,
             shapes=order.shapes(),
             text_tokens=text_tokens,
-            drawn=[] if inputs.elsewhere else [(prompt.width, prompt.height) for prompt in plan.prompts],
+            drawn=inputs.drawn,
         )
         if team is not None:
             team.join()

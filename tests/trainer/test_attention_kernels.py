@@ -61,6 +61,16 @@ def test_a_kernel_that_fails_or_is_wrong_is_out_and_the_reason_is_told() -> None
     assert "broken: not on this device" in line
 
 
+def test_where_memory_is_short_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("backend.trainer.attention_trials._expected", full)
+    trials = trials_of(kernels={"native": native, "math": math})
+    assert [trial.seconds for trial in trials] == [None, None]
+    assert {trial.why for trial in trials} == {"there is no memory to compare it at 24 tokens x 2"}
+
+
 def test_the_fastest_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"slow": 3.0, "fast": 1.0, "middle": 2.0}
     running: list[str] = []

@@ -66,7 +66,7 @@ def profile_step(
         by_name: dict[str, list[float]] = {}
         for event in profiler.events() or ():
             # Not `is`: each look at an event's device makes a new object.
-            if event.device_type != DeviceType.CUDA or event.name.startswith("ProfilerStep"):
+            if event.device_type != DeviceType.CUDA or event.name.startswith(("ProfilerStep", STEP)):
                 continue
             if getattr(event, "is_user_annotation", False):
                 continue
