@@ -130,12 +130,25 @@ def try_kernels(
     return sorted(trials, key=lambda trial: (trial.seconds is None, trial.seconds or 0.0))
 
 
-def best_kernel(device: torch.device, dtype: torch.dtype, shapes: Sequence[Sequences] = FULL) -> str:
-    """The fastest kernel whose results are right; ``native`` where there is no choice."""
+def best_kernel(
+    device: torch.device,
+    dtype: torch.dtype,
+    shapes: Sequence[Sequences] = FULL,
+    say: Callable[[str], None] = lambda line: None,
+) -> str:
+    """The fastest kernel whose results are right; ``native`` where there is no choice.
+
+    Args:
+        device: Where.
+        dtype: Of the tensors.
+        shapes: Of the batches.
+        say: Told what was measured.
+    """
     if device.type != "cuda":
         return NATIVE
-    best = try_kernels(device, dtype, shapes=shapes)[0]
-    return best.name if best.seconds is not None else NATIVE
+    trials = try_kernels(device, dtype, shapes=shapes)
+    say(told(trials, shapes))
+    return trials[0].name if trials[0].seconds is not None else NATIVE
 
 
 def told(trials: Sequence[Trial], shapes: Sequence[Sequences]) -> str:

@@ -69,7 +69,7 @@ class FullSize:
             raise ValueError(f"there is no attention kernel {attention!r}: {', '.join(KERNELS)}")
         height, wide, count = largest
         shapes = [Sequences(count, height * wide // 4 + TEXT_TOKENS)]
-        attention = best_kernel(device, dtype, shapes) if name == "auto" else name
+        attention = best_kernel(device, dtype, shapes, print) if name == "auto" else name
         measured = checkpointed == "auto"
         if measured:
             checkpointed = 0

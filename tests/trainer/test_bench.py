@@ -16,6 +16,7 @@ from backend.trainer.bench.rig import build_rig
 from backend.trainer.bench.shapes import FLUX_DEV, random_transformer, small, step_flops
 from backend.trainer.bench.waits import STEP, told, waits_of
 from benchmarks.plain_loop import PlainLoop
+from benchmarks.side_by_side import _turns
 
 OPTIONS: dict[str, Any] = {
     "sizes": [(64, 64), (64, 32)],
@@ -156,3 +157,42 @@ def test_waits_of_a_gpu_are_counted_inside_steps_only() -> None:
     }
     with pytest.raises(ValueError, match="no step"):
         waits_of(events[3:], 2)
+
+
+# -- side by side ----------------------------------------------------------------------------------
+
+
+class TakesTurns:
+    """A trainer whose steps take as long as a list says, by turn."""
+
+    def __init__(self, name: str, seconds: list[float], turns: list[tuple[str, int]]) -> None:
+        self.name, self.seconds, self.turns = name, seconds, turns
+        self.taken = 0
+
+    def begin(self, steps: int) -> None:
+        pass
+
+    def end(self) -> dict[str, Any]:
+        return {"seconds": [9.0], "memory": 0}
+
+    def train(self, steps: int) -> dict[str, Any]:
+        self.turns.append((self.name, steps))
+        self.taken += 1
+        return {"seconds": [self.seconds[self.taken - 1]] * steps, "memory": self.taken}
+
+
+def test_turns_alternate_and_the_ratio_is_the_pairs_median() -> None:
+    turns: list[tuple[str, int]] = []
+    # A moment's load makes the third and fourth pair slow, in both: ratios are 2, 2, 1, 3, 2, 2.5 and 2.
+    plain = [0.1, 0.1, 0.1, 0.4, 0.6, 0.1, 0.125, 0.1]
+    fast = [0.05, 0.05, 0.05, 0.4, 0.2, 0.05, 0.05, 0.05]
+    runners: Any = {
+        name: TakesTurns(name, times, turns) for name, times in (("plain", plain), ("fast", fast))
+    }
+    row = _turns(runners, 0.0)
+    assert row["ratio"] == pytest.approx(2.0)
+    assert row["turns"] == 7
+    assert turns[:2] == [("plain", 2), ("fast", 2)]  # how long a step takes
+    assert [steps for _, steps in turns[2:]] == [2] * 14  # a quarter of a second, as whole steps
+    assert [name for name, _ in turns[2:6]] == ["plain", "fast", "fast", "plain"]
+    assert (row["plain_bytes"], row["fast_bytes"]) == (8, 8)
