@@ -4,7 +4,7 @@ The real trainer runs the demo in this process, its events and its log going to 
 that from the end of one update to the end of the next, so it holds everything: the data, the noise, the
 loss, clipping, the look for a stop request, the records. After each step a bare loop does the same work
 on a copy of the model, with the very inputs of that step: forward, mean of squares, backward,
-optimizer, nothing else.
+optimizer, nothing else. The trainer's own is the difference of the two, pair by pair.
 
     python benchmarks/step.py [--steps N] [--batch-size N] [--resolution PIXELS] [--limit MS]
 """
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import psutil
 import torch
 from diffusers import FluxTransformer2DModel
 
@@ -55,6 +56,7 @@ class BareLoop:
         began = time.perf_counter()
         predicted = self._model(**inputs)[0]
         torch.nn.functional.mse_loss(predicted, target).backward()
+        del predicted  # frees the graph, which is the model's and costs a quarter of a millisecond
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return time.perf_counter() - began
@@ -153,6 +155,11 @@ def measure(folder: Path, steps: int, batch_size: int, resolution: int) -> Stopw
     return watch
 
 
+def _load() -> float:
+    """The machine's over the last minute."""
+    return float(psutil.getloadavg()[0])
+
+
 def row(name: str, seconds: list[float]) -> str:
     """Median and 95th percentile in milliseconds."""
     high = statistics.quantiles(seconds, n=20)[-1]
@@ -185,12 +192,14 @@ def main() -> int:
     print(row("step of the trainer", steps))
     for part, seconds in parts.items():
         print(row(f"- {part}", seconds))
-    print(row("= the trainer's own", overhead))
+    print(row("= all else in the step", overhead))
     print(row("step of the bare loop", bare))
+    more = [step - other for step, other in zip(steps, bare, strict=True)]
+    print(row("the trainer's own", more))
     ratio = statistics.median(steps) / statistics.median(bare)
     print(f"  trainer / bare loop: {ratio:.3f}x")
-    median = statistics.median(overhead) * 1e3
-    print(f"target: under 5 ms; {'met' if median < 5 else 'missed'} with {median:.2f} ms")
+    median = statistics.median(more) * 1e3
+    print(f"target: under 2 ms; {'met' if median < 2 else 'missed'} with {median:.2f} ms; load {_load():.2f}")
     return int(options.limit is not None and median > options.limit)
 
 

@@ -1,8 +1,8 @@
 """How fast the trainer trains: on this machine's CPU against a plain loop, on a GPU at FLUX.1's true size.
 
 On a CPU small models of FLUX's build train, side by side with a loop in the manner of the public examples
-(``benchmarks/plain_loop.py``), each in a process of its own, in rounds that alternate. On a GPU the true
-FLUX.1 trains with random weights: nothing is downloaded.
+(``benchmarks/plain_loop.py``), each in a process of its own, in turns: under five minutes on two cores. On a
+GPU the true FLUX.1 trains with random weights: nothing is downloaded.
 
     python -m benchmarks.train                       # CPU: ratios
     python -m benchmarks.train --gpu --json OUT      # GPU: 3 sizes in bf16 and fp8, compiled
@@ -23,6 +23,7 @@ if __package__ in (None, ""):  # run as a file
 
 from backend.bench import MIX, STEPS, Variant, projection, run, variants
 from backend.files import write_json
+from backend.trainer.bench.waits import told
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -39,17 +40,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--inductor", default="", help="options of torch.compile, such as max_autotune=1")
     parser.add_argument("--attention", default="auto", help="backends, such as auto,native,_flash_3")
     parser.add_argument("--engine", default="fast", help="fast, modules")
-    parser.add_argument("--steps", type=int, default=20, help="timed steps a size (default 20)")
+    parser.add_argument("--steps", type=int, default=20, help="timed steps a size on a GPU (default 20)")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--plain", action="store_true", help="the plain loop too (on a CPU always)")
     parser.add_argument("--plain-sizes", help="sizes of the plain loop (default: all)")
     parser.add_argument("--loop", type=int, default=0, metavar="N", help="time a whole run of N steps too")
-    parser.add_argument("--profile", default="", metavar="FILE", help="write tables of kernels")
+    parser.add_argument("--profile", default="", metavar="FILE",
+                        help="write tables of kernels, and tell where the host waits")  # fmt: skip
     parser.add_argument("--json", metavar="OUT", help="write all results to this file as they come")
     parser.add_argument("--timeout", type=float, default=0, help="seconds after which a variant is ended")
     parser.add_argument("--gpu-name", default="H100", help="whose price is used (default H100)")
-    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds on a CPU (default 5)")
+    parser.add_argument("--seconds", type=float, default=25, help="of taking turns, a model on a CPU")
     parser.add_argument("--threads", type=int, default=0, help="torch's threads on a CPU")
     parser.add_argument("--models", default="32:2:4:64:8,64:4:8:64:16,256:2:4:128:128,512:2:4:256:256",
                         help="on a CPU: width:double:single:pixels:text tokens, ...")  # fmt: skip
@@ -120,8 +122,13 @@ def line_of(result: dict[str, Any]) -> str:
         f"{'' if mfu is None else f'{mfu:.1%}':>7}{result['peak_bytes'] / 2**30:7.1f}"
         f"{result['first_step_seconds']:8.1f}{result['warmup_seconds']:8.1f}"
     )
-    kinds = {k: v for k, v in (result.get("profile") or {}).items() if k != "top"}
-    return f"{row}\n    ms a step: {kinds}" if kinds else row
+    if result.get("waits") is not None:
+        row = f"{row}\n    {told(result['waits'])}"
+    profile = result.get("profile")
+    if not profile:
+        return row
+    kinds = {k: v for k, v in profile.items() if k not in ("top", "waits")}
+    return f"{row}\n    ms a step: {kinds}\n    {told(profile['waits'])}"
 
 
 def summary(results: list[dict[str, Any]], price: float | None) -> list[str]:

@@ -1,7 +1,8 @@
 """A whole local run, timed: the real session and loop on cached latents, the transformer's weights random.
 
-Everything is the trainer's own but three things: the text encoders are small (their outputs have FLUX.1's
-shapes), the pictures are noise, and the transformer is made on the device instead of being read.
+Of some updates in its first half a profiler tells where the host waits for the device. Everything is the
+trainer's own but three things: the text encoders are small (their outputs have FLUX.1's shapes), the pictures
+are noise, and the transformer is made on the device instead of being read.
 
     python -m benchmarks.whole_run STEPS [--small]
 """
@@ -17,11 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 PICTURES = 20
+_TRACED = 8  # updates that are profiled
 _RESULT = "RESULT "
 
 
@@ -68,11 +71,13 @@ def _measure(folder: Path, steps: int, *, small: bool) -> dict[str, Any]:
     run.create()
     run.config.write_text(load_config(source, []).dump(), encoding="utf-8")
 
-    def transformer(base: BaseModel, warn: Any = None) -> Any:
+    def transformer(base: BaseModel, *unused: Any) -> Any:
         return shapes.random_transformer(config, base.device, base.dtype)
 
     began = time.time()
+    trace = _Trace(max(2, steps // 4))
     with (
+        trace.installed(),
         mock.patch.object(BaseModel, "transformer", transformer),
         run.log.open("w", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
@@ -105,9 +110,49 @@ def _measure(folder: Path, steps: int, *, small: bool) -> dict[str, Any]:
         "wall_seconds": wall,
         "training_seconds": at[-1] - at[0],
         "peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+        "waits": trace.waits,
         "log": log_text[-3000:],
     }
     return found
+
+
+class _Trace:
+    """Profiles some updates of the loop.
+
+    Args:
+        first: The number of the first.
+
+    Attributes:
+        waits: Where the host waited, times an update; None if the run was too short.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self.waits: dict[str, float] | None = None
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Profile while this is open."""
+        from torch.profiler import profile, record_function
+
+        from backend.trainer.bench.waits import STEP, waits_of
+        from backend.trainer.loop import TrainingLoop
+
+        usual, profiler, count = TrainingLoop._update, profile(acc_events=True), itertools.count(1)
+
+        def update(loop: TrainingLoop, accumulation: int) -> None:
+            number = next(count)
+            if number == self._first:
+                profiler.__enter__()
+            inside = self._first <= number < self._first + _TRACED
+            with record_function(STEP) if inside else contextlib.nullcontext():
+                usual(loop, accumulation)
+            if number == self._first + _TRACED - 1:
+                profiler.__exit__(None, None, None)
+                self.waits = waits_of(profiler.events() or (), _TRACED)
+
+        with mock.patch.object(TrainingLoop, "_update", update):
+            yield
 
 
 def _config(folder: Path, sizes: list[int], steps: int) -> dict[str, Any]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from backend.trainer.attention import NATIVE, set_attention
-from backend.trainer.attention_kernels import KERNELS, try_kernels
-from backend.trainer.compiling import WarmUp, block_compiler, shapes_of, wants_compiling
+from backend.trainer.attention_kernels import KERNELS, kernel_name
+from backend.trainer.attention_trials import Sequences, sequences_of, told, try_kernels
+from backend.trainer.compiling import WarmShape, WarmUp, block_compiler, shapes_of, wants_compiling
 from backend.trainer.ema import Ema
 from backend.trainer.fast_flux import STATIC_SHAPES, FastFlux, why_not
 from backend.trainer.flat_optimizer import FlatAdamW
@@ -64,8 +65,9 @@ def assemble(
     seed: int,
     device: torch.device,
     report: Reporter,
-    buckets: Sequence[Bucket],
+    shapes: Mapping[tuple[Bucket, int], int],
     text_tokens: int,
+    drawn: Sequence[tuple[int, int]] = (),
     backend: str = "inductor",
 ) -> Assembly:
     """Attach the adapter and get the model ready to train, as fast as the config and the device allow.
@@ -77,8 +79,9 @@ def assemble(
         seed: The run's.
         device: The transformer's.
         report: Told what was chosen and why.
-        buckets: Of the pictures to come.
+        shapes: Of the batches to come: how many of an epoch are of a bucket and so many pictures.
         text_tokens: Length of a text.
+        drawn: Width and height in pixels of what the model is asked for without gradients.
         backend: torch.compile's.
 
     Raises:
@@ -90,7 +93,7 @@ def assemble(
     checkpoint_all = train.gradient_checkpointing is True or swapped > 0
     likely_fast = compiling and process.network.type == "lora" and not process.model.quantize
     if not likely_fast and not swapped and train.gradient_checkpointing == "auto":
-        checkpoint_all = wants_checkpointing(transformer, process, buckets, text_tokens, report)
+        checkpoint_all = wants_checkpointing(transformer, process, shapes, text_tokens, report)
     random = Randomness(seed, device)
     init = torch.Generator().manual_seed(derive_seed(seed, "lora"))
     lora = attach_lora(transformer, process.network, init)
@@ -104,7 +107,8 @@ def assemble(
     fast: FastFlux | None = None
     compute = "bf16"
     if compiling:
-        attention = _fast_attention(train.attention_backend, transformer, report)
+        sequences = sequences_of(shapes, text_tokens)
+        attention = _fast_attention(train.attention_backend, transformer, sequences, report)
         compute = _compute(process, transformer, report)
         blocks = int(transformer.config.num_layers) + int(transformer.config.num_single_layers)
         fast = FastFlux(
@@ -114,7 +118,7 @@ def assemble(
             compiler=block_compiler(backend),
             checkpointed=blocks if checkpoint_all else 0,
             compute=compute,
-            static_shapes=STATIC_SHAPES if len(shapes_of(buckets, 1)) <= STATIC_SHAPES else 0,
+            static_shapes=STATIC_SHAPES if len(shapes) <= STATIC_SHAPES else 0,
         )
     else:
         if process.model.compute == "fp8":
@@ -135,9 +139,10 @@ def assemble(
     if fast is not None:
         warm = WarmUp(fast, model, transformer.config, text_tokens, device, transformer.dtype, report)
         measured = train.gradient_checkpointing == "auto" and device.type == "cuda"
-        warm.run(shapes_of(buckets, train.batch_size), measure=measured)
+        without = sorted({WarmShape(height // 16 * 2, width // 16 * 2, 1) for width, height in drawn})
+        warm.run(shapes_of(shapes, text_tokens), measure=measured, drawn=without)
     step = TrainStep(model, lora, optimizer, Schedule(optimizer, train), ema, random, train, fast=fast)
-    if fast is not None and fast.compiled and device.type == "cuda" and train.cuda_graphs is not False:
+    if fast is not None and wants_graphs(train.cuda_graphs, fast.compiled, device):
         step.replay(
             GraphedUpdate(
                 fast,
@@ -150,18 +155,24 @@ def assemble(
     return Assembly(lora, optimizer, ema, random, model, step, fast, attention, compute)
 
 
-def _fast_attention(wanted: str, transformer: FluxTransformer2DModel, report: Reporter) -> str:
-    """The kernel: the fastest whose gradients are right, unless the config names another than torch's own."""
-    name = wanted.strip().lower().lstrip("_")
-    if name not in (NATIVE, "auto"):
-        if name in KERNELS or name == "native_cudnn":
-            return name.removeprefix("native_")
+def wants_graphs(wanted: bool | str, compiled: bool, device: torch.device) -> bool:
+    """What ``train.cuda_graphs`` comes to: what is not compiled may wait for the device, graphs cannot."""
+    return wanted is not False and compiled and device.type == "cuda"
+
+
+def _fast_attention(
+    wanted: str, transformer: FluxTransformer2DModel, shapes: Sequence[Sequences], report: Reporter
+) -> str:
+    """The kernel: the fastest whose results are right, unless the config names another than torch's own."""
+    name = kernel_name(wanted)
+    if name is None:
         report.warning(
             f"train.attention_backend {wanted} is not used by compiled blocks: the fastest of "
             f"{', '.join(KERNELS)} is (train.compile: false leaves it to diffusers)",
             "attention_backend",
         )
-    if transformer.device.type != "cuda":
+    measure = name in (None, NATIVE, "auto")
+    if measure and transformer.device.type != "cuda":
         return NATIVE
     config = transformer.config
     trials = try_kernels(
@@ -169,13 +180,18 @@ def _fast_attention(wanted: str, transformer: FluxTransformer2DModel, report: Re
         transformer.dtype,
         heads=int(config.num_attention_heads),
         width=int(config.attention_head_dim),
+        shapes=shapes,
+        kernels=KERNELS if measure or name is None else {name: KERNELS[name]},
     )
-    told = ", ".join(
-        f"{trial.name} {trial.seconds * 1e3:.2f} ms" if trial.seconds else f"{trial.name}: {trial.why}"
-        for trial in trials
-    )
-    report.line(f"attention, forward and backward at 4608 tokens: {told}")
-    return trials[0].name if trials[0].seconds is not None else NATIVE
+    best = trials[0]
+    if measure:
+        report.line(told(trials, shapes))
+    elif best.seconds is None:
+        report.warning(
+            f"train.attention_backend {wanted} cannot be used: {best.why}; torch's own is used",
+            "attention_backend",
+        )
+    return NATIVE if best.seconds is None else best.name
 
 
 def _compute(process: ProcessConfig, transformer: FluxTransformer2DModel, report: Reporter) -> str:

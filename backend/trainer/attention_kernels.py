@@ -1,20 +1,14 @@
-"""Attention kernels for the fast blocks, the fastest of which is found by measuring on the very device."""
+"""Attention kernels for the fast blocks; which of them is used is measured, see :mod:`.attention_trials`."""
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from backend.trainer.fast_blocks import Attention
-
-_TOLERANCE = 2e-2  # relative error, of bfloat16 kernels against one another
-_REPEATS = 5
+from backend.trainer.flash3 import flash_3
 
 
 def cudnn(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -86,88 +80,44 @@ def _gradient(ctx: Any, grad: torch.Tensor, *unused: Any) -> Any:
 _cudnn_forward.register_autograd(_gradient, setup_context=_setup)
 
 
+def flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """FlashAttention-2 as torch brings it (Dao 2023)."""
+    result: torch.Tensor = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v)[0]
+    return result
+
+
+def efficient(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Memory-efficient attention as torch brings it (Rabe and Staats 2021)."""
+    result: torch.Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, None, True)[0]
+    return result
+
+
+def math(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Attention as plain products, which keep the whole matrix."""
+    result: torch.Tensor = torch.ops.aten._scaled_dot_product_attention_math(q, k, v)[0]
+    return result
+
+
 def native(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Whichever kernel torch chooses."""
     return scaled_dot_product_attention(q, k, v)
 
 
-KERNELS: dict[str, Attention] = {"native": native, "cudnn": cudnn}
+KERNELS: dict[str, Attention] = {
+    "flash_3": flash_3,
+    "cudnn": cudnn,
+    "flash": flash,
+    "efficient": efficient,
+    "native": native,
+    "math": math,
+}
+"""All that there are, by name; any may lack on a machine."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """How a kernel did: seconds forward and backward, or why it is out."""
+def kernel_name(wanted: str) -> str | None:
+    """The name in :data:`KERNELS` that a config or a user means, as diffusers spells it or as we do.
 
-    name: str
-    seconds: float | None
-    why: str = ""
-
-
-def try_kernels(
-    device: torch.device,
-    dtype: torch.dtype,
-    *,
-    heads: int = 24,
-    width: int = 128,
-    tokens: int = 4608,
-    kernels: dict[str, Attention] | None = None,
-) -> list[Trial]:
-    """Measure the kernels at a size, the fastest first; the first in ``kernels`` is what others must match.
-
-    Inputs and the output's gradient have the layouts that FLUX's blocks have.
+    ``auto`` stays; None if it is no kernel's.
     """
-    generator = torch.Generator(device=device).manual_seed(0)
-
-    def draw() -> torch.Tensor:
-        drawn = torch.randn(1, tokens, heads, width, device=device, generator=generator).to(dtype)
-        return drawn.transpose(1, 2)
-
-    inputs = [draw().requires_grad_() for _ in range(3)]
-    grad = draw()
-    trials: list[Trial] = []
-    expected: list[torch.Tensor] | None = None
-    for name, kernel in (kernels or KERNELS).items():
-        try:
-            found = _run(kernel, inputs, grad)
-            if expected is None:
-                expected = found
-            error = max(_error(one, other) for one, other in zip(found, expected, strict=True))
-            if not error < _TOLERANCE:
-                trials.append(Trial(name, None, f"its results are wrong by {error:.1%}"))
-                continue
-            trials.append(Trial(name, _time(functools.partial(_run, kernel, inputs, grad), device)))
-        except Exception as problem:  # missing libraries, old drivers, shapes that a kernel does not know
-            why = (str(problem).strip() or type(problem).__name__).splitlines()[0]
-            trials.append(Trial(name, None, why))
-    return sorted(trials, key=lambda trial: (trial.seconds is None, trial.seconds or 0.0))
-
-
-def best_kernel(device: torch.device, dtype: torch.dtype) -> str:
-    """The fastest kernel whose gradients are right; ``native`` where there is no choice."""
-    if device.type != "cuda":
-        return "native"
-    best = try_kernels(device, dtype)[0]
-    return best.name if best.seconds is not None else "native"
-
-
-def _run(kernel: Attention, inputs: list[torch.Tensor], grad: torch.Tensor) -> list[torch.Tensor]:
-    out = kernel(*inputs)
-    return [out.detach(), *torch.autograd.grad(out, inputs, grad)]
-
-
-def _error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found.float() - expected.float()).norm() / expected.float().norm())
-
-
-def _time(work: Callable[[], Any], device: torch.device) -> float:
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    work()
-    wait()
-    began = time.perf_counter()
-    for _ in range(_REPEATS):
-        work()
-    wait()
-    return (time.perf_counter() - began) / _REPEATS
+    name = wanted.strip().lower().lstrip("_").removeprefix("native_").removesuffix("_hub")
+    return name if name in KERNELS or name == "auto" else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -47,6 +48,24 @@ class Batch:
     preserved_t5: torch.Tensor | None = None
     preserved_clip: torch.Tensor | None = None
 
+    def tensors(self) -> list[torch.Tensor]:
+        """All that it holds."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return [value for value in values if isinstance(value, torch.Tensor)]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a batch is to be made of, with nothing left to chance.
+
+    Attributes:
+        draws: The samples.
+        texts: Cache keys of the texts of each: the captions', or what takes a dropped one's place.
+    """
+
+    draws: tuple[Draw, ...]
+    texts: tuple[Texts, ...]
+
 
 class BatchMaker:
     """Puts cached latents and embeddings together into batches on the training device."""
@@ -65,9 +84,27 @@ class BatchMaker:
         self._device = device
         self._dtype = dtype
 
+    @property
+    def caption(self) -> torch.Generator:
+        """Draws which captions are dropped."""
+        return self._random.caption
+
     def __call__(self, draws: list[Draw]) -> Batch:
         """The batch of some draws, all of one kind; draws which captions are dropped."""
-        texts = [self._texts_of(draw) for draw in draws]
+        return self.assemble(self.plan(draws))
+
+    def plan(self, draws: list[Draw], caption: torch.Generator | None = None) -> Planned:
+        """Draw which captions are dropped, by the run's generator or another."""
+        caption = caption or self._random.caption
+        return Planned(tuple(draws), tuple(_texts_of(draw, caption) for draw in draws))
+
+    def assemble(self, planned: Planned) -> Batch:
+        """The planned batch; any thread may do this, and copies go by its current stream.
+
+        Raises:
+            TrainingError: What was cached is gone.
+        """
+        draws, texts = planned.draws, planned.texts
         first = draws[0].sample
         t5, clip = self._embeddings([pair.trained for pair in texts])
         preserved = [pair.preserved for pair in texts if pair.preserved is not None]
@@ -93,7 +130,7 @@ class BatchMaker:
         t5 = self._put([entry["t5"] for entry in entries]).to(self._dtype)
         return t5, self._put([entry["clip"] for entry in entries]).to(self._dtype)
 
-    def _mask(self, draws: list[Draw]) -> torch.Tensor | None:
+    def _mask(self, draws: Sequence[Draw]) -> torch.Tensor | None:
         """The masks of the batch, divided by their mean: a small mask does not make a small loss."""
         if all(draw.sample.mask is None for draw in draws):
             return None
@@ -116,13 +153,14 @@ class BatchMaker:
     def _put_one(self, tensor: torch.Tensor) -> torch.Tensor:
         return to_device(tensor, self._device)
 
-    def _texts_of(self, draw: Draw) -> Texts:
-        sample = draw.sample
-        if sample.dropped is None:
-            return draw.texts
-        # A draw for every sample that can be dropped, whatever comes of it: the next one's stays its own.
-        drawn = float(torch.rand((), generator=self._random.caption))
-        return sample.dropped if drawn < sample.dropout else draw.texts
+
+def _texts_of(draw: Draw, caption: torch.Generator) -> Texts:
+    sample = draw.sample
+    if sample.dropped is None:
+        return draw.texts
+    # A draw for every sample that can be dropped, whatever comes of it: the next one's stays its own.
+    drawn = float(torch.rand((), generator=caption))
+    return sample.dropped if drawn < sample.dropout else draw.texts
 
 
 def _cropped(tensor: torch.Tensor, draw: Draw) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,7 @@ class TensorCache:
         self._folder = folder
         self._ram = ram
         self._kept: dict[str, Entry] = {}
+        self._lock = threading.Lock()  # batches are put together in a thread
 
     def path(self, key: str) -> Path:
         """The file of an entry."""
@@ -136,12 +138,13 @@ class TensorCache:
             ) from error
 
     def _keep(self, key: str, entry: Entry) -> bool:
-        if key in self._kept:
+        with self._lock:
+            if key in self._kept:
+                return True
+            if not self._ram.take(_size(entry)):
+                return False
+            self._kept[key] = entry
             return True
-        if not self._ram.take(_size(entry)):
-            return False
-        self._kept[key] = entry
-        return True
 
 
 def _size(entry: Entry) -> int:

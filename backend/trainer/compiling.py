@@ -6,7 +6,7 @@ import functools
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _GRAPHS = 64  # of one function, of all shapes, with gradients and without
 _PROBED = 4  # blocks that are kept to learn what one takes
-_WARMED = 12  # shapes that are compiled before training; further ones when they come
 
 
 def wants_compiling(wanted: bool | str, device: torch.device) -> bool:
@@ -42,7 +41,7 @@ def block_compiler(backend: str = "inductor") -> Callable[..., Any]:
     return functools.partial(torch.compile, fullgraph=True, backend=backend)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class WarmShape:
     """A batch to warm up with: latents of ``height`` x ``width`` cells, ``count`` pictures."""
 
@@ -50,16 +49,18 @@ class WarmShape:
     width: int
     count: int
 
-    @property
-    def size(self) -> int:
-        """What orders shapes by cost."""
-        return self.height * self.width * self.count
+    def __str__(self) -> str:
+        return f"{self.width * 8}x{self.height * 8}" + (f" x {self.count}" if self.count > 1 else "")
+
+    def tokens(self, text: int) -> int:
+        """Of all its pictures with texts of ``text`` tokens each: what it costs."""
+        return (self.height * self.width // 4 + text) * self.count
 
 
-def shapes_of(buckets: Iterable[Bucket], count: int) -> list[WarmShape]:
-    """The distinct shapes of some buckets, the largest first."""
-    shapes = {WarmShape(bucket.height // 8, bucket.width // 8, count) for bucket in buckets}
-    return sorted(shapes, key=lambda shape: (-shape.size, shape.height))
+def shapes_of(batches: Iterable[tuple[Bucket, int]], text_tokens: int) -> list[WarmShape]:
+    """The distinct shapes of batches of a bucket and so many pictures, the costliest first."""
+    shapes = {WarmShape(bucket.height // 8, bucket.width // 8, count) for bucket, count in batches}
+    return sorted(shapes, key=lambda shape: (-shape.tokens(text_tokens), shape.height, shape.count))
 
 
 class WarmUp:
@@ -92,24 +93,27 @@ class WarmUp:
         self._dtype = dtype
         self._report = report
 
-    def run(self, shapes: list[WarmShape], *, measure: bool) -> None:
-        """Compile for ``shapes``, the largest first.
+    def run(self, shapes: Sequence[WarmShape], *, measure: bool, drawn: Sequence[WarmShape] = ()) -> None:
+        """Compile for ``shapes``, the costliest first, then for what runs without gradients.
 
         Args:
-            shapes: Of the batches to come.
+            shapes: Of the batches to come, as :func:`shapes_of` orders them.
             measure: Find the smallest number of blocks that must be computed again in the backward pass.
+            drawn: Of samples and of validation.
         """
-        shapes = shapes[:_WARMED]
+        total = len(shapes) + len(drawn)
         began = time.monotonic()
-        for index, shape in enumerate(shapes):
-            self._report.phase(Phase.COMPILING, index, len(shapes), f"{shape.width * 8}x{shape.height * 8}")
+        for index, shape in enumerate((*shapes, *drawn)):
+            self._report.phase(Phase.COMPILING, index, total, str(shape))
             if index == 0 and measure:
                 self._fit(shape)
-            else:
+            elif index < len(shapes):
                 self._try(shape)
-        self._report.phase(Phase.COMPILING, len(shapes), len(shapes))
+            else:
+                self._draw(shape)
+        self._report.phase(Phase.COMPILING, total, total)
         self._report.line(
-            f"{len(shapes)} shapes are ready after {time.monotonic() - began:.0f} s"
+            f"{total} shapes are ready after {time.monotonic() - began:.0f} s"
             + (", compiled" if self._fast.compiled else "")
         )
 
@@ -121,8 +125,15 @@ class WarmUp:
             return
         fast.checkpointed = blocks
         least = self._peak(shape)
-        fast.checkpointed = blocks - _PROBED
-        each = max(1.0, (self._peak(shape) - least) / _PROBED)
+        fast.checkpointed = max(0, blocks - _PROBED)
+        try:
+            each = max(1.0, (self._peak(shape) - least) / (blocks - fast.checkpointed))
+        except torch.OutOfMemoryError:
+            fast.discard()
+            free_memory(self._device)
+            fast.checkpointed = blocks
+            self._report.line(f"gradient checkpointing: {blocks} of {blocks} blocks; no more fits")
+            return
         free = torch.cuda.get_device_properties(self._device).total_memory * 0.94 - least
         fast.checkpointed = min(blocks, max(1, blocks - math.floor(free / each)))
         while fast.checkpointed < blocks and not self._fits(shape):
@@ -163,11 +174,25 @@ class WarmUp:
             self._report.warning(f"torch.compile is not used: {why}", "compile_failed")
             self._step(shape)
 
-    def _step(self, shape: WarmShape) -> None:
+    def _draw(self, shape: WarmShape) -> None:
+        """A forward pass without gradients; what fails here is left to whoever needs it."""
+        try:
+            with torch.no_grad():
+                self._forward(shape)
+        except Exception as error:  # a sample is never worth a training run
+            self._fast.discard()
+            free_memory(self._device)
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self._report.line(f"pictures of {shape} are not prepared: {why}")
+
+    def _forward(self, shape: WarmShape) -> torch.Tensor:
         batch = self._batch(shape)
         sigmas = torch.full((shape.count,), 0.5, device=self._device)
+        return self._model.velocity(batch.latents.float(), sigmas, batch.t5, batch.clip)
+
+    def _step(self, shape: WarmShape) -> None:
         try:
-            predicted = self._model.velocity(batch.latents.float(), sigmas, batch.t5, batch.clip)
+            predicted = self._forward(shape)
             predicted.float().square().mean().backward()  # type: ignore[no-untyped-call]
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)

@@ -62,7 +62,7 @@ class Team:
         size: Processes, this one included.
         folder: The run's folder, whose config the helpers read.
         device: This process's device.
-        buckets: Shapes of the pictures to come.
+        shapes: Of the batches to come, as :func:`.assembly.assemble` takes them.
         text_tokens: Length of a text.
         seed: The run's.
 
@@ -75,7 +75,7 @@ class Team:
         size: int,
         folder: Path,
         device: torch.device,
-        buckets: Sequence[Bucket],
+        shapes: Mapping[tuple[Bucket, int], int],
         text_tokens: int,
         seed: int,
     ) -> None:
@@ -94,7 +94,7 @@ class Team:
             "seed": seed,
             "text_tokens": text_tokens,
             "threads": torch.get_num_threads(),
-            "buckets": sorted({(bucket.width, bucket.height) for bucket in buckets}),
+            "shapes": [(b.width, b.height, count, number) for (b, count), number in shapes.items()],
         }
         self._helpers = [
             subprocess.Popen(
@@ -277,9 +277,11 @@ def help_out(order: Mapping[str, Any]) -> int:
     from backend.trainer.attempt import read_config
     from backend.trainer.control import StopControl
     from backend.trainer.devices import prepare_device
+    from backend.trainer.inputs import open_base_model
+    from backend.trainer.memory import recomputed_bytes
     from backend.trainer.optimizer import choose_optimizer
     from backend.trainer.report import Reporter
-    from backend.trainer.session import open_base_model, quiet_libraries
+    from backend.trainer.session import quiet_libraries
 
     rank, size = int(order["rank"]), int(order["size"])
     quiet_libraries()
@@ -293,15 +295,19 @@ def help_out(order: Mapping[str, Any]) -> int:
     report = Reporter(None)
     process = read_config(RunFolder(Path(order["folder"])), report).process
     base = open_base_model(process, device, report, StopControl(None, lambda: None))
+    shapes = {(Bucket(width, height), count): number for width, height, count, number in order["shapes"]}
+    text_tokens = int(order["text_tokens"])
     made = assemble(
-        base.transformer(),
+        base.transformer(
+            None, lambda model: recomputed_bytes(model, process.network.rank, shapes, text_tokens)
+        ),
         process,
         choose_optimizer(process.train, device, report),
         seed=int(order["seed"]),
         device=device,
         report=report,
-        buckets=[Bucket(*pair) for pair in order["buckets"]],
-        text_tokens=int(order["text_tokens"]),
+        shapes=shapes,
+        text_tokens=text_tokens,
     )
     store = TCPStore("127.0.0.1", int(order["port"]), size, is_master=False)
     store.set(f"ready{rank}", "1")

@@ -7,7 +7,8 @@ ever in the computer's memory.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,43 +35,104 @@ def weight_files(folder: Path) -> list[Path]:
     return files if all(file.is_file() for file in files) else []
 
 
+class TransformerReading:
+    """A transformer's weights on their way to the device, read by threads until :meth:`model` is asked for.
+
+    The threads only read; the model is put together by who asks for it. For libraries that load other models
+    meanwhile patch torch's modules for all threads.
+
+    Args:
+        folder: The transformer's, in diffusers format.
+        device: Where the weights go.
+        dtype: Their number format.
+
+    Attributes:
+        nbytes: Of all weights on the device.
+
+    Raises:
+        NotDiffusersError: The files hold something else, or are named otherwise.
+        Exception: As safetensors raises it: a file is damaged.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+        from diffusers import FluxTransformer2DModel
+
+        files = weight_files(folder)
+        if not files:
+            raise NotDiffusersError
+        with torch.device("meta"):
+            config = FluxTransformer2DModel.load_config(str(folder))
+            self._model: FluxTransformer2DModel = FluxTransformer2DModel.from_config(config)
+        wanted = {name: tensor.shape for name, tensor in self._model.state_dict().items()}
+        self._device, self._dtype = device, dtype
+        self._work: list[tuple[Path, list[str]]] = []
+        found: set[str] = set()
+        for file in files:
+            with safe_open(file, "pt") as opened:
+                names = list(opened.keys())
+                sizes = {name: torch.Size(opened.get_slice(name).get_shape()) for name in names}
+            if any(sizes[name] != wanted.get(name) for name in names):
+                raise NotDiffusersError
+            found |= set(names)
+            self._work += [(file, part) for part in _parts(names, sizes)]
+        if found != wanted.keys():
+            raise NotDiffusersError
+        self.nbytes = sum(shape.numel() for shape in wanted.values()) * dtype.itemsize
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="weights")
+        self._parts: list[Future[dict[str, torch.Tensor]]] = []
+        self._began = self._ended = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long reading took; what there was of it so far."""
+        return (self._ended or time.monotonic()) - self._began if self._began else 0.0
+
+    def start(self) -> None:
+        """Begin to read."""
+        if not self._parts:
+            self._began = time.monotonic()
+            self._parts = [self._pool.submit(self._read, *job) for job in self._work]
+
+    def model(self) -> FluxTransformer2DModel:
+        """The transformer, waited for.
+
+        Raises:
+            Exception: As safetensors or torch raise it: a file is damaged, or memory is full.
+        """
+        self.start()
+        try:
+            for part in self._parts:
+                self._model.load_state_dict(part.result(), strict=False, assign=True)
+        finally:
+            self.close()
+        return self._model
+
+    def close(self) -> None:
+        """End the threads, at the latest after what they are reading, and let go what was read."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._parts = []
+
+    def _read(self, file: Path, names: list[str]) -> dict[str, torch.Tensor]:
+        with safe_open(file, "pt") as opened:
+            read = {name: _owned(opened.get_tensor(name), self._device, self._dtype) for name in names}
+        self._ended = time.monotonic()
+        return read
+
+
+class NotDiffusersError(Exception):
+    """The files are not the whole of a transformer in diffusers format."""
+
+
 def load_transformer(folder: Path, device: torch.device, dtype: torch.dtype) -> FluxTransformer2DModel | None:
     """The transformer in ``folder`` on ``device`` in ``dtype``; None if its files hold something else.
 
     Raises:
         Exception: As safetensors raises it: a file is damaged.
     """
-    from diffusers import FluxTransformer2DModel
-
-    files = weight_files(folder)
-    if not files:
+    try:
+        return TransformerReading(folder, device, dtype).model()
+    except NotDiffusersError:
         return None
-    with torch.device("meta"):
-        config = FluxTransformer2DModel.load_config(str(folder))
-        model: FluxTransformer2DModel = FluxTransformer2DModel.from_config(config)
-    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    work: list[tuple[Path, list[str]]] = []
-    found: set[str] = set()
-    for file in files:
-        with safe_open(file, "pt") as opened:
-            names = list(opened.keys())
-            sizes = {name: torch.Size(opened.get_slice(name).get_shape()) for name in names}
-        if any(sizes[name] != wanted.get(name) for name in names):
-            return None
-        found |= set(names)
-        work += [(file, part) for part in _parts(names, sizes)]
-    if found != wanted.keys():
-        return None
-
-    def read(job: tuple[Path, list[str]]) -> dict[str, torch.Tensor]:
-        file, names = job
-        with safe_open(file, "pt") as opened:
-            return {name: _owned(opened.get_tensor(name), device, dtype) for name in names}
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        for tensors in pool.map(read, work):
-            model.load_state_dict(tensors, strict=False, assign=True)
-    return model
 
 
 def _owned(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from backend.trainer.attention_kernels import KERNELS, best_kernel
+from backend.trainer.attention_kernels import KERNELS, kernel_name
+from backend.trainer.attention_trials import Sequences, best_kernel
 from backend.trainer.batches import Batch
-from backend.trainer.bench.shapes import FLUX_DEV, TEXT_TOKENS
+from backend.trainer.bench.shapes import FLUX_DEV, TEXT_TOKENS, random_transformer
 from backend.trainer.compiling import WarmShape, WarmUp
 from backend.trainer.devices import prepare_device
 from backend.trainer.fast_flux import IN_K, FastFlux
@@ -23,31 +24,6 @@ from backend.trainer.rng import Randomness
 from backend.trainer.step import FlowModel, TrainStep
 from config.schema import NetworkConfig, TrainConfig
 
-if TYPE_CHECKING:
-    from diffusers import FluxTransformer2DModel
-
-
-def random_flux(
-    device: torch.device, dtype: torch.dtype, config: dict[str, Any] | None = None
-) -> FluxTransformer2DModel:
-    """A FLUX.1 transformer of random weights, made on the device itself."""
-    from diffusers import FluxTransformer2DModel
-
-    with torch.device("meta"):
-        model: FluxTransformer2DModel = FluxTransformer2DModel(**(config or FLUX_DEV)).to(dtype)
-    model.to_empty(device=device)
-    generator = torch.Generator(device=device).manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(0.0, 0.02, generator=generator)
-            elif name.endswith("bias"):
-                parameter.zero_()
-            else:
-                parameter.fill_(1.0)
-    model.requires_grad_(False)
-    return model
-
 
 class FullSize:
     """Updates of a LoRA on a random FLUX: the trainer's own step, loading and data left out.
@@ -58,7 +34,7 @@ class FullSize:
         fast: Whether the blocks are rebuilt (``backend.trainer.fast_flux``); else diffusers' forward runs.
         compile: Whether blocks are compiled.
         compute: ``bf16`` or ``fp8``.
-        attention: A name in ``attention_kernels.KERNELS``.
+        attention: A name in ``attention_kernels.KERNELS``, or ``auto``: the fastest at ``largest``.
         checkpointed: Blocks that are computed again in the backward pass, of diffusers' forward all or none;
             ``auto``: as few as memory allows at ``largest``.
         largest: Latent cells and count of the largest batch to come: height, width, pictures.
@@ -88,13 +64,17 @@ class FullSize:
     ) -> None:
         self.device, self.dtype = device, dtype
         prepare_device(device)
-        if attention == "auto":
-            attention = best_kernel(device, dtype)
+        name = kernel_name(attention)
+        if name is None:
+            raise ValueError(f"there is no attention kernel {attention!r}: {', '.join(KERNELS)}")
+        height, wide, count = largest
+        shapes = [Sequences(count, height * wide // 4 + TEXT_TOKENS)]
+        attention = best_kernel(device, dtype, shapes, print) if name == "auto" else name
         measured = checkpointed == "auto"
         if measured:
             checkpointed = 0
         self.attention, self.compute, self.checkpointed = attention, compute, int(checkpointed)
-        self.transformer = random_flux(device, dtype, config)
+        self.transformer = random_transformer(config or FLUX_DEV, device, dtype)
         network = NetworkConfig.model_validate({"rank": rank})
         self.lora: Lora = attach_lora(self.transformer, network, torch.Generator().manual_seed(0))
         self.transformer.train()

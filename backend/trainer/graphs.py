@@ -7,17 +7,20 @@ that a run gives the same numbers with graphs and without.
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from backend.events import Phase
 from backend.trainer.batches import Batch
 from backend.trainer.fast_flux import FastFlux
 from backend.trainer.lora import Lora
+from backend.trainer.report import Reporter
 
 if TYPE_CHECKING:
     from backend.trainer.step import Draws
@@ -157,21 +160,20 @@ class GraphedUpdate:
     def __len__(self) -> int:
         return len(self._recorded)
 
+    @property
+    def most(self) -> int:
+        """How many graphs are kept."""
+        return self._most
+
     def backward(self, batch: Batch, draws: Draws, share: float) -> torch.Tensor | None:
         """Add the gradient of ``share`` times the batch's loss to the adapter's; returns that loss.
 
         None, with nothing done, if this batch has to go the usual way.
         """
-        if self.reason is not None or batch.prior_reg or batch.preserved_t5 is not None:
+        if self.reason is not None or not can_record(batch):
             return None
         given = _tensors(batch, draws)
-        key = _Key(
-            tuple((name, value.shape, value.dtype) for name, value in given.items()),
-            batch.network_weight,
-            batch.is_reg,
-            share,
-            self._fast.empty,
-        )
+        key = _key(batch, given, share, self._fast.empty)
         one = self._recorded.get(key)
         if one is None:
             if len(self._recorded) >= self._most:
@@ -184,6 +186,29 @@ class GraphedUpdate:
         one.replay()
         self._fast.begin(first=False)
         return one.loss.clone()
+
+    def prepare(self, batch: Batch, draws: Draws, share: float, *, first: bool) -> bool:
+        """Record the graph that :meth:`backward` will want; gradients stay as they are.
+
+        Args:
+            batch: A batch like those to come.
+            draws: Likewise; their values do not matter.
+            share: Of each batch in its update.
+            first: Whether it is the update's first.
+
+        Returns:
+            Whether there is a graph now.
+        """
+        if self.reason is not None or not can_record(batch):
+            return False
+        given = _tensors(batch, draws)
+        key = _key(batch, given, share, first)
+        if key not in self._recorded:
+            if len(self._recorded) >= self._most:
+                return False
+            self._record(key, batch, given)
+            self._fast.begin(first=True)
+        return key in self._recorded
 
     def release(self) -> bool:
         """Let all graphs and their memory go; whether there were any. They are recorded again when needed."""
@@ -246,6 +271,47 @@ class GraphedUpdate:
         return one
 
 
+def can_record(batch: Batch) -> bool:
+    """Whether a batch's pass is one that a graph can hold: one forward pass, one backward."""
+    return not batch.prior_reg and batch.preserved_t5 is None
+
+
+def record_ahead(
+    graphs: GraphedUpdate,
+    examples: Sequence[tuple[Batch, int]],
+    draws_of: Callable[[Batch], Draws],
+    accumulation: int,
+    share: float,
+    report: Reporter,
+) -> None:
+    """Record what a run will replay before it begins, the largest first, and tell how far that is.
+
+    Args:
+        graphs: Records.
+        examples: A batch of each kind to come, and how frequent it is.
+        draws_of: Noise and levels for one, drawn from nobody's generator.
+        accumulation: Batches of an update that this process computes.
+        share: Of each batch in its update.
+        report: Told.
+    """
+    able = [item for item in examples if can_record(item[0])]
+    turns = (True, False) if accumulation > 1 else (True,)
+    chosen = sorted(able, key=lambda item: -item[1])[: max(1, graphs.most // len(turns))]
+    if len(chosen) < len(able):
+        report.line(f"{len(chosen)} of {len(able)} kinds of batches get graphs")
+    chosen.sort(key=lambda item: -item[0].latents.numel())
+    work = [(batch, first) for batch, _ in chosen for first in turns]
+    began = time.monotonic()
+    for done, (batch, first) in enumerate(work):
+        count, _, height, width = batch.latents.shape
+        pictures = f"{width * 8}x{height * 8}" + (f" x {count}" if count > 1 else "")
+        report.phase(Phase.COMPILING, done, len(work), f"recording {pictures}")
+        if not graphs.prepare(batch, draws_of(batch), share, first=first) and graphs.reason is not None:
+            return  # it was said why
+    report.phase(Phase.COMPILING, len(work), len(work))
+    report.line(f"{len(graphs)} CUDA graphs are recorded after {time.monotonic() - began:.0f} s")
+
+
 class _ShortError(Exception):
     """Memory is short."""
 
@@ -261,6 +327,11 @@ def _place(error: BaseException) -> str:
     """Where an error arose, as file:line: what a report of it needs and its sentence rarely says."""
     traces = traceback.extract_tb(error.__traceback__)
     return f"{Path(traces[-1].filename).name}:{traces[-1].lineno}" if traces else "?"
+
+
+def _key(batch: Batch, given: dict[str, torch.Tensor], share: float, first: bool) -> _Key:
+    shapes = tuple((name, value.shape, value.dtype) for name, value in given.items())
+    return _Key(shapes, batch.network_weight, batch.is_reg, share, first)
 
 
 def _tensors(batch: Batch, draws: Draws) -> dict[str, torch.Tensor]:

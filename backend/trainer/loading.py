@@ -14,8 +14,8 @@ import torch
 from backend.files import read_json
 from backend.trainer.cache import free_memory_here
 from backend.trainer.errors import TrainingError
-from backend.trainer.fast_load import load_transformer
-from backend.trainer.offload import RESERVE, blocks_of, blocks_to_swap, frozen_bytes, spread
+from backend.trainer.fast_load import TransformerReading, load_transformer
+from backend.trainer.offload import blocks_of, blocks_to_swap, fits, frozen_bytes, spread
 from backend.trainer.quantisation import QType, matches, quantise_model
 from backend.trainer.side_lora import SideLora, read_side_lora
 from backend.trainer.single_file import load_transformer_file, load_vae_file
@@ -37,6 +37,7 @@ DTYPES = {
 MAX_TEXT_TOKENS = 512  # FLUX.1-dev's T5 length; ai-toolkit pads to it for every FLUX model
 _CLIP_TOKENS = 77
 
+_DRAWING = 3 << 30  # bytes: a block's activations at 1024 x 1024, the autoencoder in tiles, workspaces
 _SAMPLE = 1 << 16  # bytes of each sample of a weights file
 _SAMPLES = 32
 
@@ -121,7 +122,7 @@ class BaseModel:
         Raises:
             TrainingError: One is missing, or this is no FLUX.1.
         """
-        transformer = self._part("transformer")
+        transformer = self.part("transformer")
         if transformer.is_dir():
             config = read_json(transformer / "config.json")
             kind = config.get("_class_name") if isinstance(config, dict) else None
@@ -133,9 +134,14 @@ class BaseModel:
                     bad_input=True,
                 )
         for part in ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"):
-            self._part(part)
+            self.part(part)
 
-    def _part(self, part: str) -> Path:
+    def part(self, part: str) -> Path:
+        """Folder or file of a part.
+
+        Raises:
+            TrainingError: It is missing.
+        """
         folder = self.parts.get(part, self.folder / part)
         if folder.is_file():
             return folder
@@ -158,7 +164,7 @@ class BaseModel:
         """
         digest = hashlib.sha256()
         for part in parts:
-            folder = self._part(part)
+            folder = self.part(part)
             for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
                     digest.update(f"{part}/{path.name}".encode())
@@ -208,7 +214,7 @@ class BaseModel:
         from diffusers import AutoencoderKL
 
         dtype = self.vae_dtype
-        if self._part("vae").is_file():
+        if self.part("vae").is_file():
             config = self.folder / "vae"
             return self._place(
                 self._load("vae", lambda path: load_vae_file(Path(path), config=config, dtype=dtype))
@@ -219,31 +225,45 @@ class BaseModel:
             )
         )
 
-    def transformer(self, warn: Callable[[str, str], None] | None = None) -> FluxTransformer2DModel:
+    @property
+    def loads_straight(self) -> bool:
+        """Whether the transformer's weights go from their files to the device, each by itself."""
+        # What is quantised or swapped must not be on the device whole.
+        swapped = self.settings is not None and bool(self.settings.offload)
+        return self.part("transformer").is_dir() and self.qtype is None and not swapped
+
+    def transformer(
+        self,
+        warn: Callable[[str, str], None] | None = None,
+        needs: Callable[[FluxTransformer2DModel], int] | None = None,
+        reading: TransformerReading | None = None,
+    ) -> FluxTransformer2DModel:
         """Load the transformer, frozen, with the LoRAs fused and quantised as the settings say.
 
         Args:
             warn: Called with a sentence and a code if something is off.
+            needs: Bytes that what is to be done with it takes beside its weights: ``model.offload: auto``
+                leaves as much free. Without it, what drawing a picture takes.
+            reading: Its weights on their way.
 
         Raises:
             TrainingError: It or a LoRA cannot be loaded.
         """
         from diffusers import FluxTransformer2DModel
 
-        if self._part("transformer").is_file():
+        if self.part("transformer").is_file():
             config = self.folder / "transformer" / "config.json"
             model = self._load(
                 "transformer",
                 lambda path: load_transformer_file(Path(path), beside=read_json(config), dtype=self.dtype),
             )
         else:
-            # What is quantised or swapped must not be on the device whole.
-            whole = self.qtype is None and not (self.settings is not None and self.settings.offload)
-            place = self.device if whole else torch.device("cpu")
+            place = self.device if self.loads_straight else torch.device("cpu")
             model = self._load(
                 "transformer",
                 lambda path: (
-                    load_transformer(Path(path), place, self.dtype)
+                    (reading is not None and _read(reading))
+                    or load_transformer(Path(path), place, self.dtype)
                     or FluxTransformer2DModel.from_pretrained(path, dtype=self.dtype, use_safetensors=True)
                 ),
             )
@@ -266,9 +286,14 @@ class BaseModel:
                 warn(
                     f"this device has no {settings.qtype}: the model is kept in {self.qtype}", "qtype_changed"
                 )
-        return self._place_transformer(model)
+        return self._place_transformer(model, warn, needs)
 
-    def _place_transformer(self, model: FluxTransformer2DModel) -> FluxTransformer2DModel:
+    def _place_transformer(
+        self,
+        model: FluxTransformer2DModel,
+        warn: Callable[[str, str], None] | None,
+        needs: Callable[[FluxTransformer2DModel], int] | None,
+    ) -> FluxTransformer2DModel:
         """Move it to the device, but for the blocks that are to be swapped (see :mod:`.offload`)."""
         wanted = 0 if self.settings is None else self.settings.offload
         if not wanted:
@@ -279,7 +304,18 @@ class BaseModel:
             block.cpu()
         free_memory(self.device)
         free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else free_memory_here()
-        count = blocks_to_swap(wanted, sizes, frozen_bytes(model) - sum(sizes), free, RESERVE)
+        others = frozen_bytes(model) - sum(sizes)
+        reserve = 0
+        if wanted == "auto":
+            reserve = _DRAWING if needs is None else needs(model)
+        count = blocks_to_swap(wanted, sizes, others, free, reserve)
+        if wanted == "auto" and warn is not None and not fits(sizes, count, others, free, reserve):
+            warn(
+                f"memory may be short even with all blocks swapped: a step needs about {reserve / 2**30:.1f} "
+                f"GiB beside the weights, {free / 2**30:.1f} GiB are free; smaller datasets.resolution, "
+                "train.batch_size or network.linear need less",
+                "memory_short",
+            )
         swapped = {id(blocks[index]) for index in spread(count, len(blocks))}
         model.requires_grad_(False)
         model.eval()
@@ -319,7 +355,7 @@ class BaseModel:
         return model
 
     def _load(self, part: str, load: Callable[[str], T]) -> T:
-        path = self._part(part)
+        path = self.part(part)
         try:
             return load(str(path))
         except (torch.OutOfMemoryError, MemoryError, TrainingError):
@@ -329,6 +365,14 @@ class BaseModel:
             raise TrainingError(
                 f"the {part} of {self.name} cannot be loaded from {path}: {why}", "model_damaged"
             ) from error
+
+
+def _read(reading: TransformerReading) -> FluxTransformer2DModel | None:
+    """What was read ahead; None if memory was short beside the encoders, which are gone by now."""
+    try:
+        return reading.model()
+    except torch.OutOfMemoryError:
+        return None
 
 
 def free_memory(device: torch.device) -> None:

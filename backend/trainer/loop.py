@@ -10,29 +10,29 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from backend.events import CheckpointEvent, Phase, Status, StepEvent, ValidationEvent
-from backend.trainer.batches import BatchMaker
+from backend.events import CheckpointEvent, Phase, Status, ValidationEvent
 from backend.trainer.checkpoint import CheckpointStore
 from backend.trainer.control import StopControl
 from backend.trainer.ema import Ema
 from backend.trainer.errors import StopRequested, TrainingError
 from backend.trainer.extension import keep_steps, with_steps
-from backend.trainer.gpu_watch import gpu_share
+from backend.trainer.feed import BatchFeed
 from backend.trainer.guards import RUINED, LossGuard, Rollback
 from backend.trainer.handover import Handover
 from backend.trainer.lora import Lora
 from backend.trainer.lora_file import LoraFacts
-from backend.trainer.memory import memory_used
 from backend.trainer.obeying import obey
-from backend.trainer.optimizer import Schedule, name_of
+from backend.trainer.optimizer import Schedule
 from backend.trainer.order import DataOrder
 from backend.trainer.report import Reporter
-from backend.trainer.resuming import load_network, load_optimizer
+from backend.trainer.resuming import state_of
 from backend.trainer.rng import Randomness
+from backend.trainer.rolling_back import roll_back
 from backend.trainer.sampling import Sampler
 from backend.trainer.saving import save_lora
 from backend.trainer.smoothing import SmoothedLoss
-from backend.trainer.step import Pending, TrainStep
+from backend.trainer.step import TrainStep
+from backend.trainer.under_way import UnderWay, report_update
 from backend.trainer.validation import BestLoss, Validator
 from config.schema import RunConfig
 
@@ -40,24 +40,6 @@ if TYPE_CHECKING:
     import torch
 
 _AHEAD = 8  # updates that the device may be behind
-_MEMORY_EVERY = 20  # steps between two looks at the memory
-
-
-@dataclass(frozen=True)
-class UnderWay:
-    """An update whose numbers the device has not reported yet.
-
-    Attributes:
-        pending: The update.
-        boundary: Randomness and data order before it.
-        began: When, by ``time.perf_counter``.
-        epoch: The data order's.
-    """
-
-    pending: Pending
-    boundary: dict[str, Any]
-    began: float
-    epoch: int
 
 
 @dataclass
@@ -77,6 +59,12 @@ class TrainingLoop:
         drawn_at: Updates done when samples were drawn last; None before the first.
         told_of_samples: What became of them, as a sentence.
         reason: Why the run finished before its last step; None if it did not.
+        validated: Updates done when the validation loss was taken last.
+        drawn_well: Whether samples were drawn that show something.
+        boundary: In the middle of an update, randomness and data order before it.
+        under_way: Updates whose numbers have not arrived yet.
+        last_done: When the device was done with the last one that was reported.
+        memory: Bytes in use, as of the last look.
     """
 
     config: RunConfig
@@ -86,7 +74,7 @@ class TrainingLoop:
     optimizer: torch.optim.Optimizer
     train_step: TrainStep
     order: DataOrder
-    make_batch: BatchMaker
+    feed: BatchFeed
     random: Randomness
     sampler: Sampler
     store: CheckpointStore
@@ -106,13 +94,13 @@ class TrainingLoop:
     drawn_at: int | None = None
     told_of_samples: str = ""
     reason: str | None = None
-    _validated: int = 0
+    validated: int = 0
     _overdue: bool = False
-    _drawn_well: bool = False
-    _memory: int = 0
-    _boundary: dict[str, Any] | None = None
-    _under_way: deque[UnderWay] = field(default_factory=deque)
-    _last_done: torch.cuda.Event | None = None
+    drawn_well: bool = False
+    memory: int = 0
+    boundary: dict[str, Any] | None = None
+    under_way: deque[UnderWay] = field(default_factory=deque)
+    last_done: torch.cuda.Event | None = None
 
     def run(self) -> Status | None:
         """Train until the last step, an early end or a request to stop.
@@ -124,6 +112,12 @@ class TrainingLoop:
         Raises:
             TrainingError: The run was ruined twice, or a checkpoint cannot be saved.
         """
+        try:
+            return self._train()
+        finally:
+            self.feed.close()
+
+    def _train(self) -> Status | None:
         self.report.status(Status.TRAINING)
         self._back_to_training()
         self._validate_if_due()
@@ -146,18 +140,18 @@ class TrainingLoop:
             except TrainingError as error:
                 if error.code not in RUINED:
                     raise
-                self._roll_back(error)
+                self._go_back(error)
 
     def _settled(self) -> bool:
         """Before commands and the end: wait for updates under way; False if the run went back instead."""
-        if not self._under_way or not self._something_is_due:
+        if not self.under_way or not self._something_is_due:
             return True
         try:
             self._settle()
         except TrainingError as error:
             if error.code not in RUINED:
                 raise
-            self._roll_back(error)
+            self._go_back(error)
             return False
         return True
 
@@ -196,7 +190,7 @@ class TrainingLoop:
         except TrainingError as error:
             if error.code not in RUINED:
                 raise
-            self._roll_back(error)
+            self._go_back(error)
 
     def extend(self, steps: int) -> None:
         """Give the run another total of updates; its folder's config says so from now on.
@@ -251,14 +245,14 @@ class TrainingLoop:
     def _update(self, accumulation: int) -> None:
         """Begin an update, and report those whose numbers have arrived meanwhile."""
         began = time.perf_counter()
-        boundary = self._boundary = {"random": self.random.state(), "order": self.order.state()}
-        batches = [self.make_batch(self.order.next_batch(self.step + 1)) for _ in range(accumulation)]
+        boundary = self.boundary = {"random": self.random.state(), "order": self.order.state()}
+        batches = self.feed.take(self.step + 1, accumulation)
         pending = self.train_step.start(self.step, batches)
         self.step += 1
-        self._boundary = None
-        self._under_way.append(UnderWay(pending, boundary, began, self.order.epoch))
-        while self._under_way and (len(self._under_way) > _AHEAD or self._under_way[0].pending.arrived):
-            self._report_update()
+        self.boundary = None
+        self.under_way.append(UnderWay(pending, boundary, began, self.order.epoch))
+        while self.under_way and (len(self.under_way) > _AHEAD or self.under_way[0].pending.arrived):
+            report_update(self)
 
     def _settle(self) -> None:
         """Wait for all updates that are under way and report them.
@@ -266,48 +260,9 @@ class TrainingLoop:
         Raises:
             TrainingError: One of them is not finite, or the loss has exploded.
         """
-        while self._under_way:
-            self._report_update()
-        self._last_done = None  # what comes between counts for no step
-
-    def _report_update(self) -> None:
-        one = self._under_way.popleft()
-        try:
-            result = one.pending.read()
-        except TrainingError:
-            self.step, self._boundary = one.pending.step - 1, one.boundary  # as if it had not begun
-            self._under_way.clear()
-            self._last_done = None
-            self.train_step.recover()
-            raise
-        done = one.pending.event
-        if done is not None and self._last_done is not None:
-            seconds = self._last_done.elapsed_time(done) / 1e3
-        else:
-            seconds = time.perf_counter() - one.began
-        self._last_done = done
-        step = one.pending.step
-        if step % _MEMORY_EVERY == 1 or not self._memory:
-            self._memory = memory_used(self.device)
-        self.report.step(
-            StepEvent(
-                step=step,
-                loss=result.loss,
-                smoothed=self.smoothed.add(result.loss),
-                lr=result.lr,
-                grad_norm=result.grad_norm,
-                seconds=round(seconds, 6),
-                memory=self._memory,
-                epoch=one.epoch,
-                gpu=gpu_share(self.device),
-            )
-        )
-        if self.guard.add(result.loss):
-            raise TrainingError(
-                f"the loss of step {step} and those before it ({result.loss:.3g}) are more than ten "
-                "times what is usual in this run",
-                "loss_exploded",
-            )
+        while self.under_way:
+            report_update(self)
+        self.last_done = None  # what comes between counts for no step
 
     @property
     def _something_is_due(self) -> bool:
@@ -330,7 +285,7 @@ class TrainingLoop:
     def _validate_if_due(self) -> None:
         """Take the validation loss if this step's is wanted and was not taken (before a stop) already."""
         validator, last = self.validator, self.config.process.train.steps
-        if validator is None or not self.step or self._validated == self.step:
+        if validator is None or not self.step or self.validated == self.step:
             return
         if self.step % validator.every and self.step != last:
             return
@@ -339,7 +294,7 @@ class TrainingLoop:
                 loss = validator.loss(self.stop)
         except StopRequested:
             return  # the resumed run takes it
-        self._validated = self.step
+        self.validated = self.step
         new = self.best.add(loss, self.step)
         event = ValidationEvent(step=self.step, loss=loss, count=validator.count, best=new)
         self.report.validation(event, self.best.lowest, self.best.step)
@@ -350,43 +305,14 @@ class TrainingLoop:
                 CheckpointEvent(step=self.step, path=self.store.relative(path), bytes=size, best=True)
             )
 
-    def _judge_samples(self) -> None:
-        if self.sampler.all_bad and self._drawn_well:
-            raise TrainingError(f"the samples of step {self.step} are all black", "black_samples")
-        self._drawn_well |= self.sampler.bad == 0
-
-    def _roll_back(self, error: TrainingError) -> None:
-        """Go back to the last good checkpoint with half the learning rate, once in a run.
-
-        Raises:
-            TrainingError: There is none, or it did not help.
-        """
-        if self.rollback.step is not None:
-            raise self._lost(error, "going back with half the learning rate did not help") from error
-        state = self.store.load_state()
-        if state is not None and state["step"] == self.step and error.code == "black_samples":
-            state = self.store.load_previous()  # what was saved before these samples is black as well
-        if state is None:
-            raise self._lost(error, "there is no checkpoint from before to go back to") from error
-        self._boundary = None
-        self._under_way.clear()
-        self.load(state)
-        self.rollback = Rollback(self.step, self.config.process.train.lr, str(error))
-        self.train_step.schedule.scale = self.rollback.scale
-        self.store.save_state(self.state())  # so that a process that dies now is not back at the full rate
-        self.report.rewind(self.step)
-        self.report.warning(
-            f"{error}: back to the checkpoint of step {self.step}, with half the learning rate from there",
-            "rolled_back",
-        )
+    def _go_back(self, error: TrainingError) -> None:
+        roll_back(self, error)
         self._back_to_training()
 
-    def _lost(self, error: TrainingError, why: str) -> TrainingError:
-        kept = f"the checkpoint of step {self.saved} is kept. Resume it" if self.saved else "Start again"
-        return TrainingError(
-            f"{error}, and {why}; {kept} with a lower train.lr (or train.dtype: bfloat16 instead of float16)",
-            error.code,
-        )
+    def _judge_samples(self) -> None:
+        if self.sampler.all_bad and self.drawn_well:
+            raise TrainingError(f"the samples of step {self.step} are all black", "black_samples")
+        self.drawn_well |= self.sampler.bad == 0
 
     # -- saving and sampling -----------------------------------------------------------------
 
@@ -403,7 +329,7 @@ class TrainingLoop:
         self.report.phase(Phase.SAVING, 1, 2)
         if not final and self._samples_are_drawn():
             self.store.keep_previous()
-        self.store.save_state(self.state())
+        self.store.save_state(state_of(self))
         self.saved = self.step
         self.report.phase(Phase.SAVING, 2, 2)
         self.report.checkpoint(
@@ -437,59 +363,8 @@ class TrainingLoop:
             self.drawn_at = self.step
         self.told_of_samples = f"the samples of step {self.step} {said}"
         if first:
-            self._drawn_well = drawn and not self.sampler.bad
+            self.drawn_well = drawn and not self.sampler.bad
         return drawn and self.handover is None
-
-    # -- resume ------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        """Everything that an exact continuation needs.
-
-        In the middle of a failed update, random numbers and data position are those of its start.
-        """
-        boundary = self._boundary or {"random": self.random.state(), "order": self.order.state()}
-        return {
-            "step": self.step,
-            "training_seed": self.facts.training_seed,
-            "optimizer_name": name_of(self.optimizer),
-            "lora": self.lora.state(),
-            "ema": self.ema.state() if self.ema is not None else None,
-            "optimizer": self.optimizer.state_dict(),
-            "smoothed": [self.smoothed.mean, self.smoothed.weight],
-            "network": {"type": self.lora.kind, "rank": self.lora.rank, "scale": self.lora.scale},
-            "validation": {"best": self.best.state(), "validated": self._validated},
-            "guard": self.guard.state(),
-            "rollback": self.rollback.state(),
-            "drawn_well": self._drawn_well,
-            **boundary,
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state; what the config changed since takes effect, with a warning if it must.
-
-        Raises:
-            TrainingError: The state belongs to another network.
-        """
-        if load_network(state, self.lora, self.ema, self.report):
-            load_optimizer(state, self.optimizer, self.report)
-        self.best.load(state["validation"]["best"])
-        self._validated = int(state["validation"]["validated"])
-        self.guard.load(state["guard"])
-        self.rollback.load(state["rollback"], self.config.process.train.lr)
-        self.train_step.schedule.scale = self.rollback.scale
-        self._drawn_well = bool(state["drawn_well"])
-        self.smoothed.mean, self.smoothed.weight = state["smoothed"]
-        if not self.random.load(state["random"]):
-            self.report.warning(
-                "the run was begun on another kind of device: it continues with other noise", "device_changed"
-            )
-        if not self.order.load(state["order"]):
-            self.report.warning(
-                "the pictures or the batch size changed since the last save: a new epoch begins",
-                "data_changed",
-            )
-        self.step = self.saved = int(state["step"])
-        self.drawn_at = None
 
     def save_after_failure(self) -> bool:
         """Save the last whole step when a run fails in the middle of the next; whether that was possible."""

@@ -9,6 +9,7 @@ import psutil
 import torch
 from torch.overrides import TorchFunctionMode
 
+from backend.trainer.budget import tokens_of
 from backend.trainer.cache import free_memory_here
 from backend.trainer.flow import image_ids, text_ids
 from backend.trainer.lora import attach_lora
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from backend.trainer.buckets import Bucket
 
-_PATCH = 16  # pixels of a token's side
 _COPIES = 5  # of the adapter in float32: itself, gradient, two moments, moving average
 _WORKSPACE = 1 << 30  # bytes: what matrix products and allocation take beside
 _SHARE = 0.92  # of the free memory that may be planned with: allocators leave gaps
@@ -29,7 +29,7 @@ _SHARE = 0.92  # of the free memory that may be planned with: allocators leave g
 def wants_checkpointing(
     transformer: FluxTransformer2DModel,
     process: ProcessConfig,
-    buckets: Iterable[Bucket],
+    batches: Iterable[tuple[Bucket, int]],
     text_tokens: int,
     report: Reporter,
 ) -> bool:
@@ -38,26 +38,24 @@ def wants_checkpointing(
     Args:
         transformer: The model on its device, without an adapter yet.
         process: The config.
-        buckets: Shapes of the pictures that will be trained.
+        batches: Shapes of the batches that will be trained: a bucket and how many pictures.
         text_tokens: Length of a text.
         report: Told what ``auto`` came to.
     """
     wanted = process.train.gradient_checkpointing
     if wanted != "auto":
         return wanted
-    tokens = max((bucket.width // _PATCH) * (bucket.height // _PATCH) for bucket in buckets)
+    bucket, count = max(batches, key=lambda batch: tokens_of(batch[0], text_tokens) * batch[1])
     network = process.network
     saved = activation_bytes(
         dict(transformer.config),
         network.rank,
-        tokens,
+        tokens_of(bucket, text_tokens) - text_tokens,
         text_tokens,
-        process.train.batch_size,
+        count,
         transformer.dtype,
     )
-    linears = (module for module in transformer.modules() if isinstance(module, torch.nn.Linear))
-    adapter = sum(network.rank * (linear.in_features + linear.out_features) * 4 for linear in linears)
-    need = saved + adapter * _COPIES + _WORKSPACE
+    need = saved + adapter_bytes(transformer, network.rank) + _WORKSPACE
     device = transformer.device
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory_here()
     short = need > free * _SHARE
@@ -90,6 +88,47 @@ def activation_bytes(
         batch: Pictures in the batch.
         dtype: Number format of the activations.
     """
+    outside, double, single = _parts(config, rank, image_tokens, text_tokens, batch, dtype)
+    return outside + int(config["num_layers"]) * double + int(config["num_single_layers"]) * single
+
+
+def adapter_bytes(transformer: FluxTransformer2DModel, rank: int) -> int:
+    """Bytes of an adapter on all layers with its gradient, the optimizer's moments and a moving average."""
+    layers: list[Any] = [module for module in transformer.modules() if hasattr(module, "in_features")]
+    return sum(rank * int(layer.in_features + layer.out_features) * 4 for layer in layers) * _COPIES
+
+
+def recomputed_bytes(
+    transformer: FluxTransformer2DModel,
+    rank: int,
+    batches: Iterable[tuple[Bucket, int]],
+    text_tokens: int,
+) -> int:
+    """Bytes that a step needs beside the model's weights when every block is computed again.
+
+    Kept are what comes into each block, and of one block at a time its activations with as much again for
+    their gradients. A picture of 1024 x 1024 at rank 16 takes 5.4 GiB so; 4.2 were measured on an H100.
+
+    Args:
+        transformer: The model, without an adapter; where it lies does not matter.
+        rank: Of the adapter.
+        batches: Shapes of the batches to come: a bucket and how many pictures.
+        text_tokens: Of a text.
+    """
+    config, dtype = dict(transformer.config), transformer.dtype
+    bucket, count = max(batches, key=lambda batch: tokens_of(batch[0], text_tokens) * batch[1])
+    tokens = tokens_of(bucket, text_tokens)
+    outside, double, single = _parts(config, rank, tokens - text_tokens, text_tokens, count, dtype)
+    blocks = int(config["num_layers"]) + int(config["num_single_layers"])
+    width = int(config["num_attention_heads"]) * int(config["attention_head_dim"])
+    inputs = blocks * count * tokens * width * dtype.itemsize
+    return int(outside + inputs) + 2 * max(double, single) + adapter_bytes(transformer, rank) + _WORKSPACE
+
+
+def _parts(
+    config: dict[str, Any], rank: int, image_tokens: int, text_tokens: int, batch: int, dtype: torch.dtype
+) -> tuple[int, int, int]:
+    """Bytes kept outside of the blocks, in a double and in a single block."""
 
     def kept(double: int, single: int) -> int:
         return _kept(
@@ -103,7 +142,7 @@ def activation_bytes(
 
     one = kept(1, 1)
     double, single = kept(2, 1) - one, kept(1, 2) - one
-    return one + int(config["num_layers"] - 1) * double + int(config["num_single_layers"] - 1) * single
+    return one - double - single, double, single
 
 
 class _FusedAttention(TorchFunctionMode):

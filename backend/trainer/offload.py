@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 _SHARE = 0.92  # of the free memory that may be planned with
 _ALIGN = 256  # bytes
 
-RESERVE = 5 << 30
-"""Bytes that a step needs beside the weights when every block is recomputed: at 1024 x 1024 and rank 16 the
-blocks' inputs take 1.6 GiB, one block's activations 0.9, the adapter with its optimizer 1.6."""
-
 
 def blocks_of(transformer: FluxTransformer2DModel) -> list[nn.Module]:
     """Double, then single blocks, in the order in which they compute."""
@@ -51,19 +47,23 @@ def blocks_to_swap(
         sizes: Bytes of each block's frozen weights.
         others: Bytes of the weights outside the blocks.
         free: Bytes that are free on the device before anything of the model is there.
-        reserve: Bytes that a step needs beside the weights.
+        reserve: Bytes that a step needs beside the weights (see :func:`.memory.recomputed_bytes`).
     """
     if wanted != "auto":
         return min(wanted, len(sizes))
     room = free * _SHARE - reserve - others
-    total = sum(sizes)
-    if total <= room:
-        return 0
-    for count in range(1, len(sizes)):
-        gone = spread(count, len(sizes))
-        if total - sum(sizes[index] for index in gone) + 2 * max(sizes[index] for index in gone) <= room:
-            return count
-    return len(sizes)
+    return next((count for count in range(len(sizes)) if resident(sizes, count) <= room), len(sizes))
+
+
+def resident(sizes: Sequence[int], count: int) -> int:
+    """Bytes of the blocks' weights on the device when ``count`` are swapped, the two places included."""
+    gone = [sizes[index] for index in spread(count, len(sizes))] if count else []
+    return sum(sizes) - sum(gone) + 2 * max(gone, default=0)
+
+
+def fits(sizes: Sequence[int], count: int, others: int, free: int, reserve: int) -> bool:
+    """Whether a step fits with ``count`` blocks swapped; arguments as of :func:`blocks_to_swap`."""
+    return resident(sizes, count) <= free * _SHARE - reserve - others
 
 
 class BlockSwap:

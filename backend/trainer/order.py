@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +104,13 @@ class DataOrder:
         self._kept = _Epochs(kept, sizes, derive_seed(seed, "regularisation")) if kept else None
         self._saved_every = [every for every in saved_every if every]
 
+    def copy(self) -> DataOrder:
+        """Another at the same place, which goes on by itself."""
+        other = copy(self)
+        other._learned = copy(self._learned)
+        other._kept = copy(self._kept)
+        return other
+
     @property
     def epoch(self) -> int:
         """Epochs begun, from 1, of what is learned."""
@@ -111,6 +120,26 @@ class DataOrder:
     def batches_per_epoch(self) -> int:
         """Batches in one epoch of what is learned."""
         return self._learned.batches
+
+    def shapes(self) -> Counter[tuple[Bucket, int]]:
+        """How many batches of an epoch are of a bucket and so many pictures, all sets together."""
+        counted: Counter[tuple[Bucket, int]] = Counter()
+        for draws, number in self.examples():
+            counted[draws[0].sample.bucket, len(draws)] += number
+        return counted
+
+    def examples(self) -> list[tuple[list[Draw], int]]:
+        """A batch of each kind that this epoch has, and how many are like it, the most frequent first.
+
+        What makes a kind is all that a recorded pass depends on: shape, number of pictures, masks, weights.
+        """
+        found: dict[Any, tuple[list[Draw], int]] = {}
+        for epochs in (self._learned, self._kept):
+            for draws in epochs.batches_of_this() if epochs is not None else ():
+                kind = _kind(draws)
+                kept, number = found.get(kind, (draws, 0))
+                found[kind] = kept, number + 1
+        return sorted(found.values(), key=lambda item: -item[1])
 
     def next_batch(self, step: int = 1) -> list[Draw]:
         """The next batch for the update of number ``step`` (from 1)."""
@@ -170,6 +199,11 @@ class _Epochs:
         self._position += 1
         return [self._draw(index) for index in batch]
 
+    def batches_of_this(self) -> Iterator[list[Draw]]:
+        """All batches of the present epoch; the position stays."""
+        for batch in self._batches:
+            yield [self._draw(index) for index in batch]
+
     def _draw(self, index: int) -> Draw:
         sample = self._samples[index]
         texts = sample.texts[(sample.turn + (self.epoch - 1) * sample.turns) % len(sample.texts)]
@@ -208,6 +242,13 @@ class _Epochs:
                 f"{sample.loss_multiplier} {sample.prior_reg}".encode()
             )
         return digest.hexdigest()
+
+
+def _kind(draws: Sequence[Draw]) -> tuple[Any, ...]:
+    samples = [draw.sample for draw in draws]
+    masked = any(sample.mask is not None for sample in samples)
+    weighed = any(sample.loss_multiplier != 1.0 for sample in samples)
+    return len(draws), samples[0].kind, samples[0].is_reg, masked, weighed
 
 
 def _even(indices: list[int], size: int) -> Iterator[list[int]]:

@@ -1,4 +1,7 @@
-"""What a resumed run takes over of its saved state when its config has changed since."""
+"""What a run saves of itself to be continued exactly, and how another process takes it over.
+
+What the config has changed meanwhile takes effect.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,60 @@ from backend.trainer.report import Reporter
 
 if TYPE_CHECKING:
     import torch
+
+    from backend.trainer.loop import TrainingLoop
+
+
+def state_of(loop: TrainingLoop) -> dict[str, Any]:
+    """Everything that an exact continuation needs.
+
+    In the middle of a failed update, random numbers and data position are those of its start.
+    """
+    boundary = loop.boundary or {"random": loop.random.state(), "order": loop.order.state()}
+    lora = loop.lora
+    return {
+        "step": loop.step,
+        "training_seed": loop.facts.training_seed,
+        "optimizer_name": name_of(loop.optimizer),
+        "lora": lora.state(),
+        "ema": loop.ema.state() if loop.ema is not None else None,
+        "optimizer": loop.optimizer.state_dict(),
+        "smoothed": [loop.smoothed.mean, loop.smoothed.weight],
+        "network": {"type": lora.kind, "rank": lora.rank, "scale": lora.scale},
+        "validation": {"best": loop.best.state(), "validated": loop.validated},
+        "guard": loop.guard.state(),
+        "rollback": loop.rollback.state(),
+        "drawn_well": loop.drawn_well,
+        **boundary,
+    }
+
+
+def take_up(loop: TrainingLoop, state: dict[str, Any]) -> None:
+    """Go on from a saved state; what the config changed since takes effect, with a warning if it must.
+
+    Raises:
+        TrainingError: The state belongs to another network.
+    """
+    if load_network(state, loop.lora, loop.ema, loop.report):
+        load_optimizer(state, loop.optimizer, loop.report)
+    loop.best.load(state["validation"]["best"])
+    loop.validated = int(state["validation"]["validated"])
+    loop.guard.load(state["guard"])
+    loop.rollback.load(state["rollback"], loop.config.process.train.lr)
+    loop.train_step.schedule.scale = loop.rollback.scale
+    loop.drawn_well = bool(state["drawn_well"])
+    loop.smoothed.mean, loop.smoothed.weight = state["smoothed"]
+    if not loop.random.load(state["random"]):
+        loop.report.warning(
+            "the run was begun on another kind of device: it continues with other noise", "device_changed"
+        )
+    if not loop.order.load(state["order"]):
+        loop.report.warning(
+            "the pictures or the batch size changed since the last save: a new epoch begins",
+            "data_changed",
+        )
+    loop.step = loop.saved = int(state["step"])
+    loop.drawn_at = None
 
 
 def load_network(state: dict[str, Any], lora: Lora, ema: Ema | None, report: Reporter) -> bool:

@@ -33,13 +33,14 @@ class Randomness:
         self.sigma = torch.Generator().manual_seed(derive_seed(seed, "sigma"))
         self.caption = torch.Generator().manual_seed(derive_seed(seed, "caption"))
         self._device = device
+        self._words: tuple[int, ...] = ()
+        self._words_tensor = torch.empty(0, dtype=torch.int64)
         # Dropout inside the adapter has no generator argument: it draws from the global state.
         random.seed(derive_seed(seed, "python"))
         torch.manual_seed(derive_seed(seed, "torch"))
 
     def state(self) -> dict[str, Any]:
         """Everything that :meth:`load` needs: tensors and plain values only."""
-        version, words, gauss = random.getstate()
         return {
             "noise": self.noise.get_state(),
             "noise_device": self._device.type,
@@ -47,8 +48,15 @@ class Randomness:
             "caption": self.caption.get_state(),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
-            "python": [version, torch.tensor(words, dtype=torch.int64), gauss],
+            "python": self._python_state(),
         }
+
+    def _python_state(self) -> list[Any]:
+        """Python's own generator; it is asked before every update and rarely drawn from."""
+        version, words, gauss = random.getstate()
+        if words != self._words:
+            self._words, self._words_tensor = words, torch.tensor(words, dtype=torch.int64)
+        return [version, self._words_tensor, gauss]
 
     def load(self, state: dict[str, Any]) -> bool:
         """Go on from a saved state.

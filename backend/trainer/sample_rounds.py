@@ -21,11 +21,13 @@ from backend.trainer.devices import choose_device, prepare_device
 from backend.trainer.encode import Progress, cache_texts
 from backend.trainer.errors import StopRequested, TrainingError
 from backend.trainer.handover import is_first, load_weights, request_file, weights_file
+from backend.trainer.inputs import open_base_model
 from backend.trainer.lora import Lora, attach_lora
+from backend.trainer.offload import BlockSwap
 from backend.trainer.prompts import Prompt, SamplePlan, sample_plan
 from backend.trainer.report import LibraryMessages, Reporter
 from backend.trainer.sampling import Sampler
-from backend.trainer.session import open_base_model, quiet_libraries
+from backend.trainer.session import quiet_libraries
 from config.schema import RunConfig
 
 _SAID = (SampleEvent, PreviewEvent, WarningEvent)
@@ -131,6 +133,10 @@ class _Rounds:
         self._transformer = self._base.transformer(report.warning)
         set_attention(self._transformer, process.train.attention_backend, report.warning)
         self._lora: Lora = attach_lora(self._transformer, process.network, torch.Generator())
+        swapped = int(getattr(self._transformer, "swapped_blocks", 0))
+        if swapped:
+            self._transformer.enable_gradient_checkpointing()
+            BlockSwap(self._transformer, swapped, device)
         self._vae = self._base.vae()
         self._loras = self._base.sampling_loras()
 

@@ -1,40 +1,38 @@
 """One attempt at a run, from its config to its last step: loading, caching, training.
 
 The order is chosen for memory and for the user's patience: what can be wrong with the input is found
-first, then the text encoders come and go, then the autoencoder, and the transformer comes last.
+first, then the text encoders come and go, then the autoencoder, and the transformer comes last, its weights
+read meanwhile where there is room (:mod:`.early_load`).
 """
 
 from __future__ import annotations
 
-import functools
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from backend.events import Phase, Status
 from backend.files import read_json, write_json
-from backend.home import cache_dir
 from backend.runs.folder import RunFolder
-from backend.trainer.assembly import assemble
+from backend.trainer.assembly import Assembly, assemble
 from backend.trainer.batches import BatchMaker
 from backend.trainer.budget import batch_sizes
-from backend.trainer.cache import RamBudget, TensorCache
 from backend.trainer.checkpoint import CheckpointStore
 from backend.trainer.control import StopControl
-from backend.trainer.dataset import Picture, read_datasets, with_variants
+from backend.trainer.dataset import Picture, with_variants
 from backend.trainer.devices import choose_device, describe_device, prepare_device
 from backend.trainer.distributed import Team, processes_wanted
-from backend.trainer.encode import Progress, cache_texts
-from backend.trainer.environment import samples_are_handed_on
 from backend.trainer.extension import keep_steps, with_steps
+from backend.trainer.feed import BatchFeed
+from backend.trainer.graphs import record_ahead
 from backend.trainer.handover import Handover
-from backend.trainer.held_out import cache_held_out, hold_out
-from backend.trainer.hub import find_model
-from backend.trainer.latents import cache_pictures
-from backend.trainer.loading import DTYPES, MAX_TEXT_TOKENS, BaseModel, free_memory
+from backend.trainer.inputs import Inputs, gather_inputs
+from backend.trainer.loading import free_memory
 from backend.trainer.loop import TrainingLoop
 from backend.trainer.lora import network_warnings
 from backend.trainer.lora_file import LoraFacts, count_tags
@@ -42,19 +40,17 @@ from backend.trainer.obeying import why_not
 from backend.trainer.optimizer import choose_optimizer, schedule_factor
 from backend.trainer.order import DataOrder, Sample
 from backend.trainer.pretrained import load_pretrained
-from backend.trainer.prompts import SamplePlan, sample_plan
 from backend.trainer.proof import check_lora, keep_architecture
 from backend.trainer.publishing import publish
 from backend.trainer.report import Reporter
+from backend.trainer.resuming import take_up
 from backend.trainer.sampling import Sampler
 from backend.trainer.timesteps import NoiseLevelSampler
 from backend.trainer.trackers import Trackers
 from backend.trainer.validation import BestLoss, Validator
-from config.schema import ProcessConfig, RunConfig, ValidationConfig
+from config.schema import RunConfig, ValidationConfig
 
 if TYPE_CHECKING:
-    import torch
-
     from backend.trainer.buckets import Bucket
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft")
@@ -199,34 +195,29 @@ class Session:
         optimizer_kind = choose_optimizer(train, device, report)
         state = self._store.load_state()
         seed = int(state["training_seed"]) if state is not None else self._seed()
-        pictures, held = hold_out(read_datasets(process, report, stop), process, seed, report)
-        plain = pictures
-        pictures = with_variants(plain, train, seed)
-        plan = sample_plan(process)
-        base = open_base_model(process, device, report, stop)
+        inputs = gather_inputs(process, device, seed, report, stop)
+        try:
+            return self._build(inputs, optimizer_kind, state, seed, device)
+        finally:
+            inputs.close()
 
-        ram = RamBudget.of_this_machine()
-        texts = TensorCache(cache_dir() / "text", ram)
-        latents = TensorCache(cache_dir() / "latents", ram)
-        progress = Progress(report, stop)
-        keys = cache_texts(_all_texts([*pictures, *held], plan), base, texts, progress)
-        vae = functools.cache(base.vae)
-        samples = cache_pictures(pictures, base, vae, keys, latents, progress)
-        validation_samples = cache_held_out(held, base, vae, keys, latents, progress)
-        if held:
-            report.line(f"held out for validation: {len(validation_samples)} pictures")
-        elsewhere = process.sample.where == "async" and samples_are_handed_on()
-        if not plan.texts or elsewhere:
-            vae.cache_clear()
-        free_memory(device)
-        stop.check()
-
-        shapes = [sample.bucket for sample in samples]
-        sizes = batch_sizes(shapes, train.batch_size, train.token_budget, MAX_TEXT_TOKENS)
-        text_tokens = len(texts[next(iter(keys.values()))]["t5"]) if keys else MAX_TEXT_TOKENS
-        team = self._gather(device, shapes, text_tokens, seed)
-        report.phase(Phase.LOADING, detail="transformer")
-        transformer = base.transformer(report.warning)
+    def _build(
+        self,
+        inputs: Inputs,
+        optimizer_kind: type[torch.optim.Optimizer],
+        state: dict[str, Any] | None,
+        seed: int,
+        device: torch.device,
+    ) -> TrainingLoop:
+        process, report = self._process, self._report
+        train, base, plan = process.train, inputs.base, inputs.plan
+        pictures, samples, text_tokens = inputs.pictures, inputs.samples, inputs.text_tokens
+        texts, latents = inputs.texts, inputs.latents
+        buckets = [sample.bucket for sample in samples]
+        sizes = batch_sizes(buckets, train.batch_size, train.token_budget, text_tokens)
+        order = DataOrder(samples, train.batch_size, seed, self._saved_every(), sizes)
+        team = self._gather(device, order.shapes(), text_tokens, seed)
+        transformer = inputs.transformer(order.shapes(), process.network.rank, report)
         keep_architecture(transformer, self._folder)
         made = assemble(
             transformer,
@@ -235,8 +226,9 @@ class Session:
             seed=seed,
             device=device,
             report=report,
-            buckets=shapes,
+            shapes=order.shapes(),
             text_tokens=text_tokens,
+            drawn=inputs.drawn,
         )
         if team is not None:
             team.join()
@@ -247,11 +239,12 @@ class Session:
         if process.network.pretrained_lora_path is not None and state is None:
             load_pretrained(Path(process.network.pretrained_lora_path), lora, report)
         validator: Validator | None = None
-        if validation_samples:
+        if inputs.validation:
             levels = train.validation_config or ValidationConfig()
             validator = Validator(
-                model, transformer, validation_samples, latents, texts, levels, device, base.dtype
+                model, transformer, inputs.validation, latents, texts, levels, device, base.dtype
             )
+        maker = BatchMaker(latents, texts, random, device, base.dtype)
         loop = TrainingLoop(
             config=self._config,
             facts=self._facts(seed, pictures, samples, bool(transformer.config.guidance_embeds)),
@@ -259,14 +252,14 @@ class Session:
             ema=ema,
             optimizer=optimizer,
             train_step=made.step,
-            order=DataOrder(samples, train.batch_size, seed, self._saved_every(), sizes),
-            make_batch=BatchMaker(latents, texts, random, device, base.dtype),
+            order=order,
+            feed=BatchFeed(order, maker, device),
             random=random,
             sampler=Sampler(
                 transformer,
-                vae,
+                inputs.vae,
                 plan,
-                keys,
+                inputs.keys,
                 texts,
                 self._folder,
                 strength=lora.strength,
@@ -274,24 +267,38 @@ class Session:
             ),
             store=self._store,
             report=report,
-            stop=stop,
+            stop=self._stop,
             device=device,
             validator=validator,
             best=BestLoss(train.early_stop),
-            handover=Handover(self._folder, lora, ema, plan, report) if elsewhere else None,
+            handover=Handover(self._folder, lora, ema, plan, report) if inputs.elsewhere else None,
             needs_preparing=lambda steps: (
-                with_variants(plain, train.model_copy(update={"steps": steps}), seed) != pictures
+                with_variants(inputs.plain, train.model_copy(update={"steps": steps}), seed) != pictures
             ),
         )
         if state is not None:
-            loop.load(state)
+            take_up(loop, state)
+        self._record(made, order, maker)
         report.line(
             f"training {len(lora.layers)} layers at rank {lora.rank} on {len(pictures)} pictures: "
             f"{loop.order.batches_per_epoch} batches of {_span(sizes.values())} an epoch, seed {seed}"
         )
         return loop
 
-    def _gather(self, device: torch.device, shapes: list[Bucket], text_tokens: int, seed: int) -> Team | None:
+    def _record(self, made: Assembly, order: DataOrder, maker: BatchMaker) -> None:
+        """Record what can be replayed, on a batch of each kind."""
+        graphs = made.step.graphs
+        if graphs is None:
+            return
+        unused = torch.Generator()  # the run's own draws are for the batches that it trains
+        examples = [(maker.assemble(maker.plan(draws, unused)), number) for draws, number in order.examples()]
+        accumulation = self._process.train.gradient_accumulation
+        share = 1.0 / (accumulation * made.step.processes)
+        record_ahead(graphs, examples, made.step.blank_draws, accumulation, share, self._report)
+
+    def _gather(
+        self, device: torch.device, shapes: Mapping[tuple[Bucket, int], int], text_tokens: int, seed: int
+    ) -> Team | None:
         """Start the processes of the other GPUs, if the run has any; they load while this one does."""
         size = processes_wanted(self._config, device)
         if size > 1:
@@ -348,36 +355,6 @@ def _span(sizes: Collection[int]) -> str:
     """``2``, or ``1 to 3`` if batches differ."""
     least, most = min(sizes), max(sizes)
     return str(least) if least == most else f"{least} to {most}"
-
-
-def open_base_model(
-    process: ProcessConfig, device: torch.device, report: Reporter, stop: StopControl
-) -> BaseModel:
-    """The base model that a config names, its parts found and not loaded yet.
-
-    Raises:
-        TrainingError: Something is missing, or it is no FLUX.1.
-        StopRequested: The run was asked to stop meanwhile.
-    """
-    files = find_model(process.model, report, stop)
-    base = BaseModel(
-        files.folder,
-        process.model.name_or_path,
-        device,
-        DTYPES[process.train.dtype],
-        parts=files.parts,
-        loras=files.loras,
-        settings=process.model,
-    )
-    base.check()
-    return base
-
-
-def _all_texts(pictures: list[Picture], plan: SamplePlan) -> list[str]:
-    """Every text that has to be encoded, once, in the order of its first use."""
-    texts = dict.fromkeys(text for picture in pictures for text in picture.all_texts())
-    texts |= dict.fromkeys(plan.texts)
-    return list(texts)
 
 
 def quiet_libraries() -> None:

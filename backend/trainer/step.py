@@ -18,6 +18,7 @@ from backend.trainer.errors import TrainingError
 from backend.trainer.flat_optimizer import FlatAdamW
 from backend.trainer.lora import Lora
 from backend.trainer.optimizer import Schedule
+from backend.trainer.pending import Pending, StepResult
 from backend.trainer.rng import Randomness
 from backend.trainer.timesteps import NoiseLevelSampler
 from config.schema import TrainConfig
@@ -28,57 +29,6 @@ if TYPE_CHECKING:
     from backend.trainer.distributed import Team
     from backend.trainer.fast_flux import FastFlux
     from backend.trainer.graphs import GraphedUpdate
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one update was like; ``grad_norm`` is before clipping."""
-
-    loss: float
-    grad_norm: float
-    lr: float
-
-
-class Pending:
-    """An update that is under way; its numbers arrive when the device has computed them.
-
-    Args:
-        numbers: Loss and norm of the gradient: on the CPU, or on their way to it.
-        arrived: When they are there; None if they are.
-        lr: The learning rate.
-        step: Number of the update, from 1.
-    """
-
-    def __init__(self, numbers: torch.Tensor, arrived: torch.cuda.Event | None, lr: float, step: int) -> None:
-        self._numbers = numbers
-        self._arrived = arrived
-        self._lr = lr
-        self.step = step
-
-    @property
-    def arrived(self) -> bool:
-        """Whether :meth:`read` need not wait."""
-        event: Any = self._arrived
-        return event is None or bool(event.query())
-
-    @property
-    def event(self) -> torch.cuda.Event | None:
-        """When the device was done."""
-        return self._arrived
-
-    def read(self) -> StepResult:
-        """Wait for the numbers.
-
-        Raises:
-            TrainingError: One is not finite: this update and those after it were not made.
-        """
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        loss, norm = self._numbers.tolist()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            what = "loss" if not math.isfinite(loss) else "gradient"
-            raise TrainingError(f"the {what} of step {self.step} is not a finite number", "nan_loss")
-        return StepResult(loss, norm, self._lr)
 
 
 @dataclass(frozen=True)
@@ -294,6 +244,11 @@ class TrainStep:
         """Compute gradients by graphs from now on, where that is possible; None for never."""
         self._graphs = graphs
 
+    @property
+    def graphs(self) -> GraphedUpdate | None:
+        """What replays passes, if anything does."""
+        return self._graphs
+
     def share_with(self, team: Team) -> None:
         """Let other processes compute gradients as well."""
         self._team = team
@@ -317,6 +272,14 @@ class TrainStep:
         sigmas = to_device(levels.sigmas, latents.device)
         weights = None if levels.weights is None else to_device(levels.weights, latents.device)
         return Draws(noise, sigmas, weights)
+
+    def blank_draws(self, batch: Batch) -> Draws:
+        """Draws of a batch's shapes without any chance in them."""
+        latents = batch.latents.float()
+        level = torch.full((len(latents),), 0.5, device=latents.device)
+        return Draws(
+            torch.zeros_like(latents), level, torch.ones_like(level) if self._levels.weighs else None
+        )
 
     def losses(self, batch: Batch, draws: Draws | None = None) -> Iterator[torch.Tensor]:
         """The parts of a batch's loss, at fresh noise and noise levels or given ones: scalars with gradient.
@@ -402,4 +365,8 @@ class TrainStep:
             if limit < math.inf:
                 flat.master.grad.mul_((limit / (norm + 1e-6)).clamp(max=1.0))  # as clip_grad_norm_
             return norm
-        return nn.utils.clip_grad_norm_(self._parameters, limit)
+        grads = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        if limit < math.inf:  # as clip_grad_norm_, without its sorting by device and format
+            torch._foreach_mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0))
+        return norm

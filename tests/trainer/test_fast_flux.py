@@ -12,7 +12,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from backend.trainer import products
 from backend.trainer.assembly import Assembly, assemble
-from backend.trainer.attention_kernels import native, try_kernels
 from backend.trainer.batches import Batch
 from backend.trainer.buckets import Bucket
 from backend.trainer.diagonals import Diagonals
@@ -257,7 +256,7 @@ def assembled(folder: Path, train: dict[str, Any], model: dict[str, Any] | None 
         seed=1,
         device=CPU,
         report=Reporter(None),
-        buckets=[Bucket(64, 64), Bucket(64, 96)],
+        shapes={(Bucket(64, 64), 1): 1, (Bucket(64, 96), 1): 1},
         text_tokens=6,
         backend="aot_eager",
     )
@@ -349,21 +348,3 @@ def test_float8_learns_as_the_models_own_format_does(tiny_flux: Path) -> None:
     for done in range(5):
         one, other = exact.step(done, [batch_for(exact)]), rough.step(done, [batch_for(rough)])
         assert other.loss == pytest.approx(one.loss, rel=0.02)
-
-
-# -- attention -------------------------------------------------------------------------------------
-
-
-def test_a_kernel_with_wrong_results_is_never_the_fastest() -> None:
-    def wrong(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return v + 0 * (q + k)
-
-    def broken(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError("not on this device")
-
-    kernels = {"native": native, "wrong": wrong, "broken": broken}
-    trials = try_kernels(CPU, torch.float32, heads=2, width=8, tokens=32, kernels=kernels)
-    assert trials[0].name == "native"
-    why = {trial.name: trial.why for trial in trials}
-    assert "wrong by" in why["wrong"]
-    assert why["broken"] == "not on this device"

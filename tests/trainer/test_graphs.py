@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from backend.events import Phase
 from backend.trainer.batches import Batch
 from backend.trainer.fast_flux import FastFlux
 from backend.trainer.flat_optimizer import FlatAdamW
-from backend.trainer.graphs import GraphedUpdate
+from backend.trainer.graphs import GraphedUpdate, record_ahead
 from backend.trainer.loading import BaseModel
 from backend.trainer.lora import Lora, attach_lora
 from backend.trainer.optimizer import Schedule
+from backend.trainer.pending import StepResult
+from backend.trainer.report import Reporter
 from backend.trainer.rng import Randomness
-from backend.trainer.step import FlowModel, StepResult, TrainStep
+from backend.trainer.step import FlowModel, TrainStep
 from config.schema import NetworkConfig, TrainConfig
 
 CPU = torch.device("cpu")
@@ -201,3 +204,71 @@ def test_out_of_memory_frees_the_graphs_and_tries_again(
     same(plain, graphed, [[replace(batch, prior_reg=True), batch]])
     assert recorder.released == 1
     assert len(calls) == 2
+
+
+# -- recorded before training ----------------------------------------------------------------------
+
+
+class Heard(Reporter):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.phases: list[tuple[str, int, int, str | None]] = []
+        self.lines: list[str] = []
+
+    def phase(self, phase: Phase, done: int = 0, total: int = 0, detail: str | None = None) -> None:
+        self.phases.append((str(phase), done, total, detail))
+
+    def line(self, text: str, *, level: str = "INFO") -> None:
+        self.lines.append(text)
+
+
+def test_all_graphs_are_recorded_ahead_the_largest_first_and_change_nothing(tiny_flux: Path) -> None:
+    recorder, heard = Emulated(), Heard()
+    weighted = {"timestep_type": "weighted"}  # levels with weights, which are inputs too
+    plain, graphed = Rig(tiny_flux, **weighted), Rig(tiny_flux, recorder, **weighted)
+    assert graphed.graphs is not None
+    plain.updates([[plain.batch()]])  # in the middle of a run, as after a resume
+    graphed.step.replay(None)
+    graphed.updates([[graphed.batch()]])
+    graphed.step.replay(graphed.graphs)
+    noise = graphed.step._random.noise.get_state()
+    examples = [
+        (plain.batch(8), 9),
+        (plain.batch(12), 2),
+        (replace(plain.batch(8), prior_reg=True), 1),
+        (plain.batch(8, count=1), 3),
+    ]
+    record_ahead(graphed.graphs, examples, graphed.step.blank_draws, 2, 0.5, heard)
+    recorded = ["64x96 x 2", "64x96 x 2", "64x64 x 2", "64x64 x 2", "64x64", "64x64"]
+    told = [("compiling", done, 6, f"recording {pictures}") for done, pictures in enumerate(recorded)]
+    assert heard.phases == [*told, ("compiling", 6, 6, None)]
+    assert heard.lines == ["6 CUDA graphs are recorded after 0 s"]
+    assert (recorder.recorded, recorder.replayed, recorder.released) == (6, 0, 0)
+    assert torch.equal(noise, graphed.step._random.noise.get_state())
+    batches = [[plain.batch(12), plain.batch(8, 5)], [plain.batch(8, count=1), plain.batch(12, 6)]]
+    same(plain, graphed, batches * 2)
+    assert (recorder.recorded, recorder.replayed) == (6, 8)
+
+
+def test_with_too_many_kinds_the_most_frequent_get_graphs(tiny_flux: Path) -> None:
+    recorder, heard = Emulated(), Heard()
+    graphed = Rig(tiny_flux, recorder, most=2)
+    assert graphed.graphs is not None
+    examples = [(graphed.batch(height), number) for height, number in ((12, 1), (10, 5), (8, 7))]
+    record_ahead(graphed.graphs, examples, graphed.step.blank_draws, 1, 1.0, heard)
+    assert [detail for *_, detail in heard.phases] == ["recording 64x80 x 2", "recording 64x64 x 2", None]
+    assert heard.lines[0] == "2 of 3 kinds of batches get graphs"
+
+
+def test_recording_that_fails_is_said_once_and_training_goes_on(tiny_flux: Path) -> None:
+    recorder, heard = Emulated(), Heard()
+    recorder.fails = True
+    plain, graphed = Rig(tiny_flux), Rig(tiny_flux, recorder)
+    assert graphed.graphs is not None
+    examples = [(graphed.batch(height), 1) for height in (12, 8)]
+    record_ahead(graphed.graphs, examples, graphed.step.blank_draws, 1, 1.0, heard)
+    assert len(graphed.said) == 1
+    assert heard.lines == []
+    same(plain, graphed, [[plain.batch(12)], [plain.batch(8)]])

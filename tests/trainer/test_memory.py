@@ -69,7 +69,7 @@ def test_auto_checkpoints_where_memory_is_short(tiny_flux: Path, monkeypatch: py
     out = io.StringIO()
 
     def wanted(value: object) -> bool:
-        shapes = [Bucket(64, 64), Bucket(512, 512)]
+        shapes = [(Bucket(64, 64), 1), (Bucket(512, 512), 1)]
         settings = process(gradient_checkpointing=value)
         return wants_checkpointing(transformer, settings, shapes, 32, Reporter(None, out))
 

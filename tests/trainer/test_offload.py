@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from backend.events import StepEvent
 from backend.trainer.bench.rig import synthetic_batch
-from backend.trainer.bench.shapes import random_transformer, small
+from backend.trainer.bench.shapes import FLUX_DEV, random_transformer, small
+from backend.trainer.buckets import Bucket
+from backend.trainer.loading import BaseModel
 from backend.trainer.lora import Lora, attach_lora
-from backend.trainer.offload import BlockSwap, blocks_of, blocks_to_swap, frozen_bytes, spread
+from backend.trainer.memory import recomputed_bytes
+from backend.trainer.offload import BlockSwap, blocks_of, blocks_to_swap, frozen_bytes, resident, spread
 from backend.trainer.quantisation import QType, is_block_layer, quantise_model
 from backend.trainer.step import FlowModel
-from config.schema import NetworkConfig
+from config.schema import ModelConfig, NetworkConfig
 from tests.trainer.conftest import MakeRun
 
 CPU = torch.device("cpu")
@@ -87,6 +94,65 @@ def test_as_few_blocks_are_swapped_as_fit() -> None:
     # 1000 * 0.92 = 920 - 100 - 50 = 770 left: eight stay but two places are taken up.
     assert blocks_to_swap("auto", sizes, 50, 1000, 100) == 5
     assert blocks_to_swap("auto", sizes, 50, 100, 100) == 10
+
+
+# Bits a weight of a block, as they are kept; measured on quantised layers.
+BITS: dict[QType | None, float] = {None: 16, "float8": 8.0, "nf4": 4.5}
+
+
+@functools.cache
+def flux() -> tuple[Any, list[int], int]:
+    """FLUX.1 without memory, the bytes of its blocks and of the rest."""
+    transformer = random_transformer(FLUX_DEV, torch.device("meta"), torch.bfloat16)
+    sizes = [frozen_bytes(block) for block in blocks_of(transformer)]
+    return transformer, sizes, frozen_bytes(transformer) - sum(sizes)
+
+
+@pytest.mark.parametrize(
+    ("card", "qtype", "swapped"),
+    [
+        (80, None, 0),
+        (24, None, 20),
+        (16, None, 38),
+        (12, None, 48),
+        (24, "float8", 0),
+        (16, "float8", 16),
+        (12, "float8", 35),
+        (16, "nf4", 0),
+        (12, "nf4", 15),
+    ],
+)
+def test_what_auto_swaps_on_cards_of_all_sizes_fits(card: int, qtype: QType | None, swapped: int) -> None:
+    transformer, whole, others = flux()
+    sizes = [int(size * BITS[qtype] / 16) for size in whole]
+    free = (card << 30) - (600 << 20)  # what the driver and torch's libraries take
+    need = recomputed_bytes(transformer, 16, [(Bucket(512, 512), 1), (Bucket(1024, 1024), 1)], 512)
+    assert 5.0 < need / 2**30 < 5.6
+    count = blocks_to_swap("auto", sizes, others, free, need)
+    assert count == swapped
+    assert resident(sizes, count) + others + need < free * 0.93
+    if count:  # and no fewer would do
+        assert resident(sizes, count - 1) + others + need > free * 0.91
+    # Smaller pictures need less, larger batches more.
+    smaller = recomputed_bytes(transformer, 16, [(Bucket(512, 512), 1)], 512)
+    larger = recomputed_bytes(transformer, 16, [(Bucket(1024, 1024), 2)], 512)
+    assert smaller < need < larger
+    counts = [blocks_to_swap("auto", sizes, others, free, each) for each in (smaller, need, larger)]
+    assert counts == sorted(counts)
+
+
+def test_a_model_that_does_not_fit_is_told_of(tiny_flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.trainer.loading.free_memory_here", lambda: 1 << 30)
+    warned: list[tuple[str, str]] = []
+    settings = ModelConfig(name_or_path="tiny", offload="auto")
+    base = BaseModel(tiny_flux, "tiny", CPU, torch.float32, settings=settings)
+    assert base.transformer(lambda *said: warned.append(said), lambda model: 1 << 20).swapped_blocks == 0
+    assert warned == []
+    model = base.transformer(lambda *said: warned.append(said), lambda model: 1 << 30)
+    assert model.swapped_blocks == len(blocks_of(model)) == 3
+    ((sentence, code),) = warned
+    assert code == "memory_short"
+    assert "needs about 1.0 GiB beside the weights, 1.0 GiB are free" in sentence
 
 
 def test_weights_are_counted_as_they_are_kept() -> None:

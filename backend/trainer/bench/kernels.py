@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from backend.trainer.bench.waits import STEP, told, waits_of
+
 # What part of a kernel's name tells its kind; the first that fits counts.
 _KINDS = (
     ("attention", ("flash", "fmha", "attention", "sdpa", "mha_")),
@@ -24,7 +26,7 @@ def kind_of(kernel: str) -> str:
 
 
 def profile_step(
-    work: Callable[[], None], device: torch.device, path: Path, steps: int = 2
+    work: Callable[[], object], device: torch.device, path: Path, steps: int = 2
 ) -> dict[str, Any]:
     """Profile steady steps and write a table of their kernels to ``path``.
 
@@ -37,10 +39,11 @@ def profile_step(
     Returns:
         Milliseconds a step by kind, ``busy`` (all kernels), ``wall`` (first kernel's begin to last one's
         end) and ``idle`` (what of it no kernel fills), ``kernels`` (how many a step), and ``top``: name,
-        milliseconds, count of the fifteen largest. On a CPU the table alone.
+        milliseconds, count of the fifteen largest; on a CPU none of these. And ``waits``: where the host
+        waits for the device, times a step.
     """
     from torch._C._autograd import DeviceType
-    from torch.profiler import ProfilerActivity, profile
+    from torch.profiler import ProfilerActivity, profile, record_function
 
     gpu = device.type == "cuda"
     work()
@@ -49,19 +52,21 @@ def profile_step(
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if gpu else [])
     with profile(activities=activities, acc_events=True) as profiler:
         for _ in range(steps):
-            work()
+            with record_function(STEP):
+                work()
         if gpu:
             torch.cuda.synchronize(device)
     averages = profiler.key_averages()
     sort = "self_device_time_total" if gpu else "self_cpu_time_total"
     text = averages.table(sort_by=sort, row_limit=60, max_name_column_width=110)
+    waits = waits_of(profiler.events() or (), steps)
     found: dict[str, Any] = {}
     if gpu:
         spans = []
         by_name: dict[str, list[float]] = {}
         for event in profiler.events() or ():
             # Not `is`: each look at an event's device makes a new object.
-            if event.device_type != DeviceType.CUDA or event.name.startswith("ProfilerStep"):
+            if event.device_type != DeviceType.CUDA or event.name.startswith(("ProfilerStep", STEP)):
                 continue
             if getattr(event, "is_user_annotation", False):
                 continue
@@ -93,6 +98,8 @@ def profile_step(
             + "\n\n"
             + text
         )
+    found["waits"] = waits
+    text = f"{told(waits)}\n\n{text}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return found
