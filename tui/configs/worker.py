@@ -2,8 +2,8 @@
 
 YAML is parsed in Python: in a thread, a check of 5,000 lines takes half of every moment from the screen for
 seconds. The child is started with the first long text and ends with the editor. It answers one request after
-the other; a request that a newer one has overtaken is never sent. A child that dies (a kill, too little memory)
-is replaced and asked again; where none can be started, or one dies again and again, threads do it.
+the other; a request that a newer one has overtaken is never sent. A child that dies (a kill, too little
+memory) is replaced and asked again; where none can be started, or one dies again and again, threads do it.
 """
 
 from __future__ import annotations
