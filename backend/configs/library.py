@@ -87,6 +87,9 @@ class ConfigLibrary:
 
     def _files(self) -> Iterator[Path]:
         for folder, folders, files in os.walk(self.folder):
+            if "__init__.py" in files:  # a Python package, such as this very app's: no config of a user's
+                folders.clear()
+                continue
             depth = len(Path(folder).relative_to(self.folder).parts)
             folders[:] = sorted(
                 name

@@ -246,7 +246,7 @@ def _on_gpu(
     rate = rate_of(Machine((name,), process.modal.cpu, process.modal.memory), prices)
     why = ""
     if not fits.fits:
-        why = f"needs about {fits.memory / 2**30:.0f} GiB and has {GPUS[gpu].memory}"
+        why = f"needs {fits.memory / 2**30:.0f} GiB, has {GPUS[gpu].memory}"
     return GpuEstimate(
         name, chosen, fits.fits, fits.memory, fits.recompute, step, start, sampling, seconds,
         cost_of(seconds, rate.most) if rate is not None else None, scale.measured, scale.source, why,

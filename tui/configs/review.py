@@ -127,7 +127,7 @@ def _lint(folder: Path, options: LintOptions) -> tuple[str, ...]:
     problems = lint(folder, batch.items, options, orphans=batch.orphans, scanned=batch.problems)
     kinds: dict[str, list[str]] = {}
     for problem in problems:
-        kinds.setdefault(problem.rule, []).append(problem.message)
+        kinds.setdefault(problem.rule, []).append(f"{problem.file} {problem.message}".strip())
     return tuple(
         messages[0] if len(messages) == 1 else f"{messages[0]} (and {len(messages) - 1} more like it)"
         for messages in list(kinds.values())[:_LINT_LINES]

@@ -9,6 +9,7 @@ from PIL import Image
 from backend.datasets.sidecar import SIDECAR
 from backend.estimate import estimate, estimate_text, flux, known_speeds, what_would_change_it_most
 from backend.estimate.epochs import plan_of
+from backend.estimate.levers import _lever
 from backend.estimate.speeds import SPEEDS, STEP_OVERHEAD, modal_name
 from backend.estimate.timing import compute_of, expected_step, fit, pass_seconds
 from backend.events import AttemptEvent, Status, StatusEvent, StepEvent
@@ -258,7 +259,7 @@ def test_those_that_fit_come_first_and_the_config_s_choice_is_marked() -> None:
     assert costs == sorted(costs, key=lambda cost: cost or 0)
     assert {one.gpu for one in found.gpus if one.chosen} == {"H100", "A100-80GB"}
     assert found.chosen is not None
-    assert "needs about" in next(one.why for one in found.gpus if one.gpu == "T4")
+    assert "GiB, has 16" in next(one.why for one in found.gpus if one.gpu == "T4")
     with pytest.raises(ValueError, match="is no GPU of Modal's"):
         estimate(config_of(), gpus=["H1000"], prices=PRICES)
 
@@ -330,6 +331,13 @@ def test_what_would_change_it_most_is_what_the_model_says_of_the_change() -> Non
     # On a card where it would not fit, going without recomputation is no advice.
     small = {lever.key for lever in what_would_change_it_most(recomputing, "A100-40GB", prices=PRICES)}
     assert "train.gradient_checkpointing" not in small
+
+
+def test_a_change_that_takes_longer_and_saves_money_says_which_is_which() -> None:
+    assert _lever("modal.gpu", "T4", 120, 0.05, 0.12).sentence == "modal.gpu: T4 adds 2 min and saves $0.07"
+    faster = _lever("modal.gpu", "B200", -30, 0.23, 0.12).sentence
+    assert faster == "modal.gpu: B200 saves 30 s and costs $0.11"
+    assert _lever("train.steps", 9, -30, 0.1, 0.12).sentence == "train.steps: 9 saves 30 s and $0.02"
 
 
 def test_unsaved_text_and_sweeps() -> None:
