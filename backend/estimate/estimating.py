@@ -151,7 +151,7 @@ def estimate(
     order = sorted(
         found, key=lambda one: (not one.fits, one.dollars if one.dollars is not None else 1e9, one.seconds)
     )
-    first = parse_gpu((wanted or names)[0])
+    first = parse_gpu((names if gpus is not None else wanted or names)[0])
     saves, kept = checkpoints(process)
     passes = process.train.steps * process.train.gradient_accumulation * processes(process, first.count)
     seen = passes * sum(part.share * part.pictures for part in plan.parts)

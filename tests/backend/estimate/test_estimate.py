@@ -201,6 +201,8 @@ def test_several_gpus_share_the_work_and_each_costs(tmp_path: Path) -> None:
     assert any(note.startswith("2 GPUs train 2 batches an update") for note in two.notes)
     lazy = estimate(config_of(TEXT, pictures, "modal.gpu=[H100:2]", "train.gpus=1"), prices=PRICES)
     assert lazy.epochs == one.epochs
+    asked = estimate(config_of(TEXT, pictures, "modal.gpu=[H100]"), gpus=["H100:2"], prices=PRICES)
+    assert asked.epochs == two.epochs
     assert any("1 of H100:2 would do nothing" in note for note in lazy.notes)
 
 
