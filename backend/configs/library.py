@@ -99,6 +99,9 @@ class ConfigLibrary:
 
     def _files_in(self, top: Path) -> Iterator[Path]:
         for folder, folders, files in os.walk(top):
+            if "__init__.py" in files:  # a Python package, such as this very app's: no config of a user's
+                folders.clear()
+                continue
             depth = len(Path(folder).relative_to(top).parts)
             folders[:] = sorted(
                 name

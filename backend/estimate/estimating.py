@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from backend.cost import Machine, cost_of, rate_of
 from backend.estimate import flux
+from backend.estimate.epochs import Plan, plan_of
 from backend.estimate.own_speeds import Speeds
 from backend.estimate.speeds import (
     DECODE_SECONDS,
@@ -16,10 +16,9 @@ from backend.estimate.speeds import (
     START_SECONDS,
     TEXT_SECONDS,
 )
-from backend.estimate.timing import calibration, fit, pass_seconds, update_seconds
+from backend.estimate.timing import calibration, compute_of, fit, pass_seconds, update_seconds
 from backend.prices import Prices, load_prices
-from config.checks import count_pictures
-from config.gpus import GPUS, parse_gpu
+from config.gpus import GPUS, GpuChoice, parse_gpu
 from config.schema import ProcessConfig, RunConfig
 
 _SAMPLE_BYTES = 350_000  # a JPEG of 1024 x 1024 (assumed)
@@ -49,7 +48,7 @@ class GpuEstimate:
     """What the run is on one GPU.
 
     Attributes:
-        gpu: Modal's name.
+        gpu: Modal's name, with a number of them as in ``H100:2``.
         chosen: Whether the config asks for it.
         fits: Whether its memory suffices.
         memory_bytes: That training takes.
@@ -139,79 +138,62 @@ def estimate(
         ValueError: Modal has no such GPU.
     """
     process = config.process
-    wanted = [parse_gpu(name).gpu.name for name in process.modal.gpu]
-    names = [parse_gpu(name).gpu.name for name in gpus] if gpus is not None else list(GPUS)
+    wanted = [_label(parse_gpu(name)) for name in process.modal.gpu]
+    names = [_label(parse_gpu(name)) for name in gpus] if gpus is not None else _listed(wanted)
     loaded = load_prices() if prices is None else None
     prices = prices or (loaded.prices if loaded else load_prices().prices)
-    counts = [_pictures(dataset.folder_path) for dataset in process.datasets]
-    pictures = None if any(count is None for count in counts) else sum(count or 0 for count in counts)
-    weights = _weights(process, counts)
-    total = sum(weights.values())
-    shares = {size: weight / total for size, weight in weights.items()}
+    plan = plan_of(process)
     drawn = samples_drawn(process)
     found = [
-        _on_gpu(process, name, name in wanted, shares, pictures, drawn, here, prices)
+        _on_gpu(process, parse_gpu(name), name in wanted, plan, drawn, here, prices)
         for name in dict.fromkeys(names)
     ]
     order = sorted(
         found, key=lambda one: (not one.fits, one.dollars if one.dollars is not None else 1e9, one.seconds)
     )
-    train = process.train
-    seen = train.steps * train.batch_size * train.gradient_accumulation
-    known = pictures is not None and pictures > 0
-    first = (wanted or names)[0]
-    recompute = fit(process, first).recompute
+    first = parse_gpu((names if gpus is not None else wanted or names)[0])
     saves, kept = checkpoints(process)
+    passes = process.train.steps * process.train.gradient_accumulation * processes(process, first.count)
+    seen = passes * sum(part.share * part.pictures for part in plan.parts)
     return Estimate(
-        pictures=pictures,
-        epochs=seen / total if known else None,
-        steps_per_picture=seen / pictures if known and pictures else None,
-        samples=tuple(
-            ResolutionShare(
-                size,
-                round(weights[size]) if known else None,
-                train.steps * share,
-                share,
-                update_seconds(process, size, first, recompute=recompute)
-                * calibration(first, here, recompute=recompute).factor,
-            )
-            for size, share in sorted(shares.items())
-        ),
+        pictures=plan.pictures,
+        epochs=passes * (plan.learned or 1.0) / plan.batches if plan.pictures else None,
+        steps_per_picture=seen / plan.pictures if plan.pictures else None,
+        samples=tuple(_shares(process, plan, first.gpu.name, here)),
         gpus=tuple(order),
         checkpoints=kept,
         saves=saves,
         disk_bytes=kept * flux.file_bytes(process) + flux.state_bytes(process) + drawn * _SAMPLE_BYTES,
         samples_drawn=drawn,
         prices_as_of=f"{prices.as_of} ({prices.source})",
-        notes=tuple(_notes(process, counts, loaded.problem if loaded else None)),
+        notes=tuple(_notes(process, plan, first, loaded.problem if loaded else None)),
     )
 
 
-def _pictures(folder: str) -> int | None:
-    """Pictures in a dataset's folder or manifest; None if it is not here."""
-    import json
-
-    path = Path(folder).expanduser()
-    try:
-        if path.is_dir():
-            return count_pictures(path)
-        if path.is_file():
-            data = json.loads(path.read_text(encoding="utf-8-sig"))
-            return len(data) if isinstance(data, dict) else None
-    except (OSError, ValueError):
-        pass
-    return None
+def _label(choice: GpuChoice) -> str:
+    """A GPU without the marks that change neither its speed nor its price: ``H100!`` is ``H100``."""
+    return f"{choice.gpu.name}:{choice.count}" if choice.count > 1 else choice.gpu.name
 
 
-def _weights(process: ProcessConfig, counts: Sequence[int | None]) -> dict[int, float]:
-    """Samples of an epoch by size; datasets whose pictures nobody knows count as one picture each."""
-    known = all(count is not None for count in counts) and any(counts)
-    weights: dict[int, float] = {}
-    for dataset, count in zip(process.datasets, counts, strict=True):
-        copies = dataset.num_repeats * 2 ** (dataset.flip_x + dataset.flip_y)
-        for size in dataset.resolution:
-            weights[size] = weights.get(size, 0.0) + (float(count or 0) if known else 1.0) * copies
-    return weights
+def _listed(wanted: Sequence[str]) -> list[str]:
+    """All of Modal's; what the config asks for several of stands beside the single one."""
+    return [*GPUS, *(name for name in wanted if name not in GPUS)]
+
+
+def processes(process: ProcessConfig, count: int) -> int:
+    """On how many of a container's GPUs a run trains."""
+    return count if process.train.gpus == "auto" else min(process.train.gpus, count)
+
+
+def _shares(process: ProcessConfig, plan: Plan, gpu: str, here: Speeds | None) -> Iterator[ResolutionShare]:
+    recompute = fit(process, gpu, plan).recompute
+    scale = calibration(gpu, here, recompute=recompute, compute=compute_of(process, gpu)).factor
+    for size in sorted({part.resolution for part in plan.parts}):
+        parts = [part for part in plan.parts if part.resolution == size]
+        share = sum(part.share for part in parts)
+        samples = round(sum(part.samples for part in parts)) if plan.pictures else None
+        seconds = scale * update_seconds(process, parts, gpu, recompute=recompute)
+        yield ResolutionShare(size, samples, process.train.steps * share, share, seconds)
 
 
 def rounds(process: ProcessConfig) -> int:
@@ -239,31 +221,34 @@ def checkpoints(process: ProcessConfig) -> tuple[int, int]:
 
 def _on_gpu(
     process: ProcessConfig,
-    gpu: str,
+    choice: GpuChoice,
     chosen: bool,
-    shares: dict[int, float],
-    pictures: int | None,
+    plan: Plan,
     drawn: int,
     here: Speeds | None,
     prices: Prices,
 ) -> GpuEstimate:
-    fits = fit(process, gpu)
-    scale = calibration(gpu, here, recompute=fits.recompute)
-    step = scale.factor * sum(
-        share * update_seconds(process, size, gpu, recompute=fits.recompute) for size, share in shares.items()
+    gpu, name = choice.gpu.name, _label(choice)
+    fits = fit(process, gpu, plan)
+    scale = calibration(gpu, here, recompute=fits.recompute, compute=compute_of(process, gpu))
+    step = scale.factor * update_seconds(
+        process,
+        plan.parts,
+        gpu,
+        recompute=fits.recompute,
+        processes=processes(process, choice.count),
     )
     sampling = drawn * sample_seconds(process, gpu) * scale.factor
     on_path = 0.0 if process.sample.where == "async" else sampling
-    copies = sum(len(d.resolution) for d in process.datasets) / len(process.datasets)
-    start = START_SECONDS + (pictures or 0) * (copies * LATENT_SECONDS + TEXT_SECONDS)
+    start = START_SECONDS + plan.latents * LATENT_SECONDS + (plan.pictures or 0) * TEXT_SECONDS
     saves, _ = checkpoints(process)
     seconds = start + process.train.steps * step + on_path + saves * SAVE_SECONDS
-    rate = rate_of(Machine((gpu,), process.modal.cpu, process.modal.memory), prices)
+    rate = rate_of(Machine((name,), process.modal.cpu, process.modal.memory), prices)
     why = ""
     if not fits.fits:
-        why = f"needs about {fits.memory / 2**30:.0f} GiB and has {GPUS[gpu].memory}"
+        why = f"needs {fits.memory / 2**30:.0f} GiB, has {GPUS[gpu].memory}"
     return GpuEstimate(
-        gpu, chosen, fits.fits, fits.memory, fits.recompute, step, start, sampling, seconds,
+        name, chosen, fits.fits, fits.memory, fits.recompute, step, start, sampling, seconds,
         cost_of(seconds, rate.most) if rate is not None else None, scale.measured, scale.source, why,
     )  # fmt: skip
 
@@ -272,14 +257,26 @@ def sample_seconds(process: ProcessConfig, gpu: str) -> float:
     """Seconds of one sample of the config's size and steps, by the table."""
     sample = process.sample
     length = flux.tokens(sample.width, sample.height)
-    return pass_seconds(flux.forward(length), gpu) * sample.sample_steps + DECODE_SECONDS
+    products = flux.forward(length, flux.shape_of(process.model.name_or_path))
+    return pass_seconds(products, gpu) * sample.sample_steps + DECODE_SECONDS
 
 
-def _notes(process: ProcessConfig, counts: Sequence[int | None], problem: str | None) -> list[str]:
+def _notes(process: ProcessConfig, plan: Plan, first: GpuChoice, problem: str | None) -> list[str]:
     notes = []
-    for dataset, count in zip(process.datasets, counts, strict=True):
+    for dataset, count in zip(process.datasets, plan.counts, strict=True):
         if count is None:
-            notes.append(f"the pictures in {dataset.folder_path} are not here, so epochs are unknown")
+            notes.append(
+                f"the pictures in {dataset.folder_path} are not here, so epochs are unknown, "
+                "and they are taken for squares"
+            )
+    together = processes(process, first.count)
+    if together > 1:
+        notes.append(
+            f"{together} GPUs train {together} batches an update, so fewer steps show the same; "
+            "their speed together was not measured"
+        )
+    elif first.count > 1:
+        notes.append(f"train.gpus is 1: {first.count - 1} of {_label(first)} would do nothing")
     if problem:
         notes.append(problem)
     if process.sample.where == "async" and samples_drawn(process):

@@ -14,16 +14,66 @@ the single blocks; modulation runs once a picture.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from backend.files import read_json
 from config.schema import ProcessConfig
 
-WEIGHTS = 11.9e9
-PER_TOKEN = 6.45e9
-BLOCKS = 57
-WIDTH = 3072
 TEXT_TOKENS = 512
-LORA_PER_RANK = 5_369_856
-"""Parameters of a LoRA of rank 1 on every linear layer of the blocks: each layer's inputs and outputs."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A transformer's size; FLUX.1's own if nothing is given.
+
+    Attributes:
+        double: Blocks with a stream each for picture and text.
+        single: Blocks with one stream.
+        width: Numbers a token.
+    """
+
+    double: int = 19
+    single: int = 38
+    width: int = 3072
+
+    @property
+    def blocks(self) -> int:
+        """All blocks."""
+        return self.double + self.single
+
+    @property
+    def per_token(self) -> float:
+        """Weights of linear layers that touch each token: 12 times the width's square in a block."""
+        return 12.0 * self.blocks * self.width**2
+
+    @property
+    def weights(self) -> float:
+        """All weights: both streams and three or one modulations a block, and what embeds and projects."""
+        return self.width**2 * (36.0 * self.double + 15 * self.single + 5) + self.width * 5504.0
+
+    @property
+    def lora_per_rank(self) -> int:
+        """Parameters of a LoRA of rank 1 on every linear layer of the blocks: inputs and outputs of each."""
+        return (50 * self.double + 21 * self.single) * self.width
+
+
+FLUX = Shape()
+
+
+def shape_of(name_or_path: str) -> Shape:
+    """The size that a local diffusers folder's ``config.json`` tells; FLUX.1's own for all else."""
+    folder = Path(name_or_path).expanduser()
+    for file in (folder / "transformer" / "config.json", folder / "config.json"):
+        data = read_json(file)
+        try:
+            if isinstance(data, dict) and "num_single_layers" in data:
+                width = int(data["num_attention_heads"]) * int(data["attention_head_dim"])
+                shape = Shape(int(data["num_layers"]), int(data["num_single_layers"]), width)
+                return shape if width > 0 and shape.blocks > 0 else FLUX
+        except (KeyError, TypeError, ValueError):
+            break
+    return FLUX
+
 
 # Counted over a block's kept tensors in bf16: norms, q, k and v before and after norm and rotation,
 # attention's output, both sides of the GELU, the concatenation: about 70,000 values a token.
@@ -58,14 +108,14 @@ def tokens(width: int, height: int) -> int:
     return (width // 16) * (height // 16) + TEXT_TOKENS
 
 
-def forward(length: int) -> Products:
+def forward(length: int, shape: Shape = FLUX) -> Products:
     """A forward pass over ``length`` tokens."""
-    return Products(2 * PER_TOKEN * length / 1e12, BLOCKS * 4 * length**2 * WIDTH / 1e12)
+    return Products(2 * shape.per_token * length / 1e12, shape.blocks * 4.0 * length**2 * shape.width / 1e12)
 
 
-def step(length: int, *, recompute: bool) -> Products:
+def step(length: int, *, recompute: bool, shape: Shape = FLUX) -> Products:
     """A forward and backward pass of one picture."""
-    one = forward(length)
+    one = forward(length, shape)
     again = 1 if recompute else 0
     return Products(one.linear * (2 + again), one.attention * (3.5 + again))
 
@@ -73,9 +123,8 @@ def step(length: int, *, recompute: bool) -> Products:
 def trained_parameters(process: ProcessConfig) -> float:
     """Parameters of the adapter; with chosen layers or LoKr it is an upper bound."""
     network = process.network
-    if network.type == "lokr":
-        return LORA_PER_RANK * 8.0
-    return LORA_PER_RANK * float(network.rank)
+    rank = 8.0 if network.type == "lokr" else float(network.rank)
+    return shape_of(process.model.name_or_path).lora_per_rank * rank
 
 
 @dataclass(frozen=True)
@@ -94,7 +143,7 @@ class Memory:
 
 
 def memory(process: ProcessConfig, length: int, *, recompute: bool) -> Memory:
-    """What training takes with batches of ``length`` tokens a picture.
+    """What training takes with batches of ``length`` tokens in all.
 
     Weights in their format; the adapter in float32 with gradients, optimizer and moving average; activations
     of all blocks, or with recomputation one input a block and all of one block.
@@ -104,12 +153,13 @@ def memory(process: ProcessConfig, length: int, *, recompute: bool) -> Memory:
     parameters = trained_parameters(process)
     state = 8.0 + _STATE.get(train.optimizer, 8.0) + (4.0 if train.ema_config.use_ema else 0.0)
     width = 4.0 if train.dtype == "float32" else 2.0
-    kept = _KEPT_PER_TOKEN * width / 2 * length * train.batch_size
-    inputs = BLOCKS * WIDTH * width * length * train.batch_size
+    shape = shape_of(model.name_or_path)
+    kept = _KEPT_PER_TOKEN * (shape.width / FLUX.width) * width / 2 * length
+    inputs = shape.blocks * shape.width * width * length
     return Memory(
-        weights=WEIGHTS * _BYTES[kind],
+        weights=shape.weights * _BYTES[kind],
         adapter=parameters * state,
-        activations=inputs + 2 * kept if recompute else BLOCKS * kept,
+        activations=inputs + 2 * kept if recompute else shape.blocks * kept,
     )
 
 

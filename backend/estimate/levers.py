@@ -66,7 +66,10 @@ def _lever(key: str, to: Any, seconds: float, then: float | None, now: float | N
     verb = "saves" if seconds < 0 else "adds"
     minutes = abs(seconds) / 60
     amount = f"{minutes:.0f} min" if minutes >= 1 else f"{abs(seconds):.0f} s"
-    cost = f" and {dollars_text(abs(money))}" if money is not None else ""
+    cost = ""
+    if money is not None:
+        other = "" if (money < 0) is (seconds < 0) else "saves " if money < 0 else "costs "
+        cost = f" and {other}{dollars_text(abs(money))}"
     return Lever(key, to, seconds, money, f"{key}: {_shown(to)} {verb} {amount}{cost}")
 
 

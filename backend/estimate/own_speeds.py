@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,17 @@ def _runs(registry: Registry) -> Iterator[OwnRun]:
 
 
 def _own(folder: RunFolder, run_id: str) -> OwnRun | None:
+    try:
+        told = folder.events.stat()
+    except OSError:
+        return None
+    return _read(folder.path, run_id, (told.st_size, told.st_mtime_ns))
+
+
+@lru_cache(maxsize=2 * _RUNS)
+def _read(path: Path, run_id: str, _mark: tuple[int, int]) -> OwnRun | None:
+    """Reading a run takes milliseconds, and the editor asks after each pause in typing."""
+    folder = RunFolder(path)
     from backend.estimate.speeds import modal_name
     from backend.estimate.timing import expected_step
     from config.load import check_config

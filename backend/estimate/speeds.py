@@ -29,7 +29,7 @@ class Speed:
     source: str
 
 
-_HOPPER = "assumed: 500 of 989 TFLOP/s in linear layers, 350 in attention; not measured here"
+_HOPPER = "as measured on an H100, whose chip it shares (benchmarks/RESULTS.md)"
 _H100 = "measured on an H100 80GB, compiled bf16 with CUDA graphs (benchmarks/RESULTS.md)"
 _AMPERE = "assumed like Hopper's share, less for attention without flash 3; not measured here"
 _ADA = "inferred from SimpleTuner PR #1184: 3.0 s a step at 1024 on an RTX 4090 with half recomputation"
@@ -44,7 +44,7 @@ SPEEDS: dict[str, Speed] = {
     "A100-80GB": Speed(312, 0.50, 0.35, _AMPERE),
     "RTX-PRO-6000": Speed(503, 0.40, 0.30, _ADA),
     "H100": Speed(989, 0.50, 0.45, _H100),
-    "H200": Speed(989, 0.50, 0.35, _HOPPER),
+    "H200": Speed(989, 0.50, 0.45, _HOPPER),
     "B200": Speed(2250, 0.40, 0.25, "inferred from unsloth PR #6839: 4.1 steps/s at 512, compiled bf16"),
 }
 
@@ -52,6 +52,20 @@ SPEEDS: dict[str, Speed] = {
 # against bf16 4.12 steps/s, of which a part is compilation), kohya-ss/sd-scripts PR #1374 (fp8 7.99 s a step,
 # bf16 8.25).
 QUANTISED = {"float8": 1.1, "int8": 1.2, "nf4": 1.5}
+
+FP8 = ("L4", "L40S", "RTX-PRO-6000", "H100", "H200", "B200")
+"""GPUs with float8 products (Ada and later)."""
+
+FP8_LINEAR = 0.7
+"""Seconds of linear layers in float8 over those in bf16. With :data:`FP8_OVERHEAD` within 3 % of the 0.103,
+0.176 and 0.314 s that were measured on an H100 at 512, 768 and 1024 (benchmarks/RESULTS.md); assumed for
+other cards."""
+
+FP8_OVERHEAD = 0.012
+"""Seconds a pass for scales and for the products that are too small to gain."""
+
+EXCHANGE = 100e9
+"""Bytes a second at which GPUs of one machine exchange weights and gradients (assumed, NVLink)."""
 
 STEP_OVERHEAD = 0.02
 """Seconds a step that no matrix product takes: optimizer, data, launching kernels (assumed)."""

@@ -117,3 +117,9 @@ def test_the_key_bar_keeps_help_then_quit_then_jump() -> None:
         ["a", "app.jump", "app.help", "app.quit"],
     ]
     assert choose(keys, 0) == []
+
+
+def test_keys_that_do_nothing_now_are_the_first_to_go() -> None:
+    keys = [Key("a", "a", "a", "Alpha", False), Key("b", "b", "b", "Beta", True)]
+    assert [key.id for key in choose(keys, 8)] == ["b"]
+    assert [key.id for key in choose(keys, 80)] == ["a", "b"]

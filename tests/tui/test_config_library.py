@@ -156,6 +156,20 @@ async def test_one_key_launches_what_was_saved(tmp_path: Path) -> None:
         assert runs.backends == ["local"]
 
 
+@pytest.mark.parametrize("size", [(120, 36), (80, 24), (40, 12)])
+async def test_the_answers_are_seen_however_much_there_is_to_read(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    text = TEXT.replace("steps: 2000", "steps: 2500").replace("linear: 32", "linear: 48")
+    runs = FakeRuns(FakeRun(summary(name="my_character", status=Status.STOPPED), []))
+    async with editing(tmp_path, text, runs=runs, size=size) as (pilot, _screen):
+        shown = await sheet(pilot)
+        await until(lambda: "Launch (f5)" in screen_text(pilot.app))
+        await until(lambda: shown.query_one("#review").region.height > 0)
+        assert "Cancel (esc)" in screen_text(pilot.app)
+        await pilot.press("escape")
+
+
 async def test_errors_prevent_a_launch(tmp_path: Path) -> None:
     runs = FakeRuns()
     async with editing(tmp_path, TEXT.replace("steps: 2000", "steps: many"), runs=runs) as (pilot, screen):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.events import Paste
 
 from tests.tui.config_pilot import TEXT, checked, editing, project
 from tests.tui.fakes import HOSTILE, escapes, screen_text, until
@@ -107,6 +108,19 @@ async def test_every_printable_key_types_itself(tmp_path: Path) -> None:
             await pilot.press(*chars[start : start + 10])
         assert screen.area.text == "".join(chars)
         assert pilot.app.screen is screen
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("pasted", ["\n", "\r\n", "\r"])
+async def test_a_paste_has_lines_whatever_the_terminal_sends(
+    tmp_path: Path, newline: str, pasted: str
+) -> None:
+    async with editing(tmp_path, f"a: 1{newline}") as (pilot, screen):
+        await pilot.press("down")
+        pilot.app.post_message(Paste(pasted.join(["b: 2", "c:", "  d: 3", ""])))
+        await until(lambda: "d: 3" in screen.area.text)
+        await pilot.pause()
+        assert screen.area.text == newline.join(["a: 1", "b: 2", "c:", "  d: 3", ""])
 
 
 async def test_pairs_close_and_go_together(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import pickle
+import signal
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from tests.tui.config_pilot import TEXT, checked, editing, project
 from tests.tui.fakes import screen_text, until
 from tui.configs.text import LARGE, Findings, form_of, look, reckon
-from tui.configs.worker import _SIZE, CheckProcess, Overtaken, serve
+from tui.configs.worker import _DEATHS, _SIZE, CheckProcess, Overtaken, serve
 
 LONG = TEXT + "# a line\n" * LARGE
 
@@ -62,6 +63,45 @@ async def test_whoever_stops_waiting_does_not_disturb_the_next(tmp_path: Path) -
         assert await checks.call(form_of, path, TEXT) == form_of(path, TEXT)
     finally:
         await checks.close()
+
+
+async def test_a_child_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    checks = CheckProcess()
+    path = tmp_path / "fox.yaml"
+    try:
+        pids = set()
+        for _ in range(_DEATHS + 1):  # deaths with answers between them are not counted together
+            assert await checks.call(form_of, path, TEXT) == form_of(path, TEXT)
+            child = checks._child
+            assert child is not None
+            pids.add(child.pid)
+            child.kill()
+            await child.wait()
+        assert len(pids) == _DEATHS + 1
+        # Also in the middle of a request: stopped, it cannot answer before it dies.
+        assert await checks.call(form_of, path, TEXT) == form_of(path, TEXT)
+        child = checks._child
+        assert child is not None
+        child.send_signal(signal.SIGSTOP)
+        asked = asyncio.create_task(checks.call(look, path, TEXT, form=False))
+        await until(lambda: checks._turn.locked())
+        child.kill()
+        assert await asked == look(path, TEXT, form=False)
+        assert checks.pid not in (None, child.pid)
+    finally:
+        await checks.close()
+
+
+async def test_a_child_that_dies_again_and_again_is_given_up(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    program = f"open({str(starts)!r}, 'a').write('x'); input()"
+    checks = CheckProcess((sys.executable, "-c", program))
+    path = tmp_path / "fox.yaml"
+    for _ in range(2):
+        assert await checks.call(look, path, TEXT, form=False) == look(path, TEXT, form=False)
+    assert checks.pid is None
+    assert starts.read_text(encoding="utf-8") == "x" * _DEATHS
+    await checks.close()
 
 
 @pytest.mark.parametrize("command", [("/no/such/program",), (sys.executable, "-c", "print('no answer')")])

@@ -22,7 +22,7 @@ from tests.tui.fakes import (
 )
 from tui.cloud import CloudRun
 from tui.keymap import CHAINS, bindings_of, owners
-from tui.screens.help import HelpScreen, help_sections
+from tui.screens.help import HelpKey, HelpScreen, _lines, help_sections
 from tui.screens.jobs import JobsScreen
 from tui.widgets.chart import Chart
 from tui.widgets.log_pane import LogPane
@@ -41,6 +41,18 @@ _AT_TIMES = {
     "jobs.keep-search",
     "setup.stop-waiting",
 }
+
+
+@pytest.mark.parametrize("width", [30, 49, 60, 120])
+def test_nothing_of_what_a_key_does_is_cut(width: int) -> None:
+    key = HelpKey("ctrl+shift+pagedown", "Show only lines from a level on: info, warning, error", "log.level")
+    lines = [line.plain for line in _lines(key, width)]
+    assert " ".join(" ".join(lines).split()) == f"{key.keys} {key.text}"
+    assert max(len(line) for line in lines) <= width
+    short = [line.plain for line in _lines(HelpKey("q", "Leave", "app.quit"), width)]
+    assert len(short) == 1
+    assert short[0].startswith("q ")
+    assert short[0].endswith("app.quit")
 
 
 async def test_every_binding_of_the_main_screens_is_in_help(tmp_path: Path, monkeypatch) -> None:

@@ -263,6 +263,20 @@ async def test_a_sum_is_known_before_the_file_is_here_and_compared_after(
         await until(lambda: "ab" * 32 in screen_text(app) and "checked when" in screen_text(app))
 
 
+@pytest.mark.parametrize("width", [80, 44])
+async def test_long_paths_show_their_ends(runs: FakeRuns, tmp_path: Path, width: int) -> None:
+    path = f"checkpoints/{'long-' * 20}000000250.safetensors"
+    fake = next(iter(runs.runs.values()))
+    fake.files = [RunFile(path=path, bytes=1, modified=NOW)] * 30  # more than fit: there is a scroll bar
+    app = make_app(runs, root=tmp_path)
+    async with app.run_test(size=(width, 20)) as pilot:
+        await open_page(pilot, "B", RunFilesScreen)
+        await until(lambda: "…" in screen_text(app))
+        assert "50.safetensors" in screen_text(app)
+        await pilot.resize_terminal(width + 20, 20)
+        await until(lambda: "000000250.safetensors" in screen_text(app))
+
+
 async def test_files_of_a_run_on_modal_come_into_its_own_folder(runs: FakeRuns, tmp_path: Path) -> None:
     runs.update("abcd2345", backend="modal")
     app = make_app(runs, root=tmp_path)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tui.cli.main import fail
 from tui.cli.report import print_json, print_problems
-from tui.text import duration
+from tui.text import duration, size
 
 
 def estimate(config: str, overrides: Sequence[str], *, gpu: str | None, as_json: bool) -> int:
@@ -41,10 +41,7 @@ def estimate(config: str, overrides: Sequence[str], *, gpu: str | None, as_json:
         )
     for share in found.samples:
         print(f"  {share.resolution:>5} px  {share.share:>4.0%} of the steps, {share.seconds:.2f} s a step")
-    print(
-        f"{found.checkpoints} checkpoints, {found.samples_drawn} samples, "
-        f"{found.disk_bytes / 2**30:.1f} GiB on disk"
-    )
+    print(f"{found.checkpoints} checkpoints, {found.samples_drawn} samples, {size(found.disk_bytes)} on disk")
     print()
     for one in found.gpus:
         mark = "*" if one.chosen else " "

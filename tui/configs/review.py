@@ -127,7 +127,7 @@ def _lint(folder: Path, options: LintOptions) -> tuple[str, ...]:
     problems = lint(folder, batch.items, options, orphans=batch.orphans, scanned=batch.problems)
     kinds: dict[str, list[str]] = {}
     for problem in problems:
-        kinds.setdefault(problem.rule, []).append(problem.message)
+        kinds.setdefault(problem.rule, []).append(f"{problem.file} {problem.message}".strip())
     return tuple(
         messages[0] if len(messages) == 1 else f"{messages[0]} (and {len(messages) - 1} more like it)"
         for messages in list(kinds.values())[:_LINT_LINES]
@@ -208,8 +208,7 @@ def _estimate(config: object) -> tuple[tuple[str, ...], float | None, float | No
     except Exception as error:  # never in the way of a launch
         return (f"no estimate: {error}",), None, None
     fits = [gpu for gpu in found.gpus if gpu.fits]
-    wanted = [name for name in getattr(config, "process").modal.gpu]  # noqa: B009, C416 - typed loosely here
-    best = next((gpu for name in wanted for gpu in fits if gpu.gpu == name), fits[0] if fits else None)
+    best = found.chosen if found.chosen in fits else fits[0] if fits else None
     if best is None:
         return ("no GPU of the price list has memory enough",), None, None
     money = "" if best.dollars is None else f", about ${best.dollars:,.2f}"

@@ -2,7 +2,8 @@
 
 YAML is parsed in Python: in a thread, a check of 5,000 lines takes half of every moment from the screen for
 seconds. The child is started with the first long text and ends with the editor. It answers one request after
-the other; a request that a newer one has overtaken is never sent. If there can be no child, threads do it.
+the other; a request that a newer one has overtaken is never sent. A child that dies (a kill, too little
+memory) is replaced and asked again; where none can be started, or one dies again and again, threads do it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar
 from tui.configs import text as config_text
 
 _SIZE = struct.Struct(">Q")
+_DEATHS = 3  # children that may die before threads take over; an answer starts the count anew
 _ASKED = ("look", "reckon", "form_of")  # functions of tui.configs.text
 
 P = ParamSpec("P")
@@ -43,6 +45,7 @@ class CheckProcess:
         self._command = command
         self._child: asyncio.subprocess.Process | None = None
         self._usable = True
+        self._deaths = 0
         self._turn = asyncio.Lock()
         self._newest: dict[str, int] = {}
         self._exchanges: set[asyncio.Task[Any]] = set()
@@ -76,13 +79,15 @@ class CheckProcess:
         async with self._turn:
             if number != self._newest[name]:
                 raise Overtaken
-            if self._usable:
+            while self._usable:
                 try:
                     failed, result = await self._exchange((name, args, kwargs))
                 except (OSError, EOFError, pickle.PickleError):  # it cannot be started, or it died
-                    self._usable = False
+                    self._deaths += 1
+                    self._usable = self._usable and self._child is not None and self._deaths < _DEATHS
                     await self._end()
                 else:
+                    self._deaths = 0
                     if failed:
                         raise result
                     return result

@@ -91,7 +91,7 @@ class ChooseScreen(ModalScreen[int | None], inherit_bindings=False):
     """
 
     def __init__(
-        self, title: str, choices: Sequence[Choice], hint: str = "type to narrow · enter chooses · esc leaves"
+        self, title: str, choices: Sequence[Choice], hint: str = "↑ ↓ enter choose · esc leaves"
     ) -> None:
         super().__init__()
         self._title, self._choices, self._hint = title, list(choices), hint
@@ -101,7 +101,7 @@ class ChooseScreen(ModalScreen[int | None], inherit_bindings=False):
         """A line to type in, the list, the hint."""
         with Vertical() as box:
             box.border_title = Content(one_line(self._title))
-            yield Input(compact=True, id="typed")
+            yield Input(placeholder="type to narrow", compact=True, id="typed")
             options = OptionList(markup=False)
             options.can_focus = False
             yield options

@@ -61,6 +61,7 @@ class ConfigEditorScreen(FileKeeping, Checking, Completing, Finding, FormEditing
         Binding("f2", "switch_view", "Text or form", id="editor.view", tooltip="Text or form."),
         Binding("ctrl+s,f11", "save", "Save", id="editor.save", tooltip="Write the file."),
         Binding("f5", "launch", "Launch", id="editor.launch", tooltip="Review it, then train it."),
+        Binding("escape", "leave", "Back", id="editor.leave", tooltip="Back to the library."),
         Binding("f8", "problem(1)", "Problem", id="editor.next-problem", tooltip="The next problem."),
         Binding("f7", "problem(-1)", "Previous problem", show=False, id="editor.previous-problem",
                 tooltip="The problem before."),
@@ -81,7 +82,6 @@ class ConfigEditorScreen(FileKeeping, Checking, Completing, Finding, FormEditing
         Binding("f6", "app.focus_next", "Next pane", show=False, id="editor.next-pane", tooltip="Next pane."),
         Binding("shift+f6,f18", "app.focus_previous", "Previous pane", show=False, id="editor.previous-pane",
                 tooltip="The pane before."),
-        Binding("escape", "leave", "Back", show=False, id="editor.leave", tooltip="Back to the library."),
     ]  # fmt: skip
     DEFAULT_CSS = """
     ConfigEditorScreen {

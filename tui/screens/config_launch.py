@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _CHANGES = 12  # lines of each section at most
 _RUNS = 12
+_LEAST = 2  # lines of what is known in the smallest terminal
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,9 @@ class LaunchScreen(ModalScreen["LaunchPlan | None"], inherit_bindings=False):
     LaunchScreen > Vertical {
         width: 100; max-width: 98%; height: auto; max-height: 98%;
         padding: 0 2; border: round $border; border-title-style: bold; background: $surface;
+        overflow-y: auto; scrollbar-size-vertical: 1;
     }
-    LaunchScreen VerticalScroll { height: auto; max-height: 1fr; min-height: 4; scrollbar-size-vertical: 1; }
+    LaunchScreen VerticalScroll { height: auto; min-height: 1; scrollbar-size-vertical: 1; }
     LaunchScreen #review { height: auto; }
     LaunchScreen RadioSet { layout: horizontal; width: 1fr; height: 1; margin-top: 1; }
     LaunchScreen Radio { width: auto; margin-right: 3; }
@@ -232,17 +234,36 @@ class LaunchScreen(ModalScreen["LaunchPlan | None"], inherit_bindings=False):
         )
         self.query_one("#go", Button).focus()
         self._reckon()
+        self.call_after_refresh(self._fit)
+
+    def on_resize(self) -> None:
+        """Another height."""
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """What is read gives way to what is answered: the answers are always seen."""
+        box = self.query_one(Vertical)
+        known = box.query_one(VerticalScroll)
+        others = sum(
+            child.outer_size.height + child.styles.margin.top
+            for child in box.children
+            if child is not known and child.display
+        )
+        known.styles.max_height = max(_LEAST, int(self.size.height * 0.98) - box.gutter.height - others)
+        self.call_after_refresh(self.query_one("#go", Button).scroll_visible, animate=False)
 
     @on(RadioSet.Changed, "#place")
     def _place_changed(self) -> None:
         self.set_class(self._backend == "modal", "-modal")
         self._say("")
         self._reckon()
+        self.call_after_refresh(self._fit)
 
     @on(RadioSet.Changed, "#how")
     def _how_changed(self) -> None:
         self.query_one("#name-line").display = self._how == "new"
         self._say("")
+        self.call_after_refresh(self._fit)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
@@ -290,11 +311,13 @@ class LaunchScreen(ModalScreen["LaunchPlan | None"], inherit_bindings=False):
             if text
         ]
         self.query_one("#cost", Static).update(Content("\n").join(lines))
+        self.call_after_refresh(self._fit)
 
     _words = CostWords()
 
     def _say(self, sentence: str) -> None:
         self.query_one("#said", Static).update(Content(sentence))
+        self.call_after_refresh(self._fit)
 
     def action_page(self, by: int) -> None:
         """Scroll what is known."""

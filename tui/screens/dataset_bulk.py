@@ -38,6 +38,7 @@ from backend.datasets.edits import (
 )
 from backend.datasets.errors import DatasetError
 from tui.text import clip, one_line, plural
+from tui.widgets.radio import Tick
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -184,8 +185,8 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
                         yield Static(id=f"label-{number}", markup=False)
                         yield Input(compact=True, id=f"field-{number}")
                     with Horizontal(id="boxes"):
-                        yield Checkbox(compact=True, id="box-0")
-                        yield Checkbox(compact=True, id="box-1")
+                        yield Tick(compact=True, id="box-0")
+                        yield Tick(compact=True, id="box-1")
             yield Static(id="summary", markup=False)
             with VerticalScroll(id="preview", can_focus=False):
                 yield Static(id="changes", markup=False)

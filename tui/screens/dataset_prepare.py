@@ -14,7 +14,7 @@ from textual.widgets import Checkbox, Input, RadioButton, RadioSet, Static
 
 from backend.datasets.prepare import PrepareOptions
 from tui.text import plural
-from tui.widgets.radio import Radio
+from tui.widgets.radio import Radio, Tick
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -80,8 +80,8 @@ class PrepareScreen(ModalScreen[Preparation | None], inherit_bindings=False):
                 Radio("JPEG (smaller)", id="jpeg"),
                 compact=True,
             )
-            yield Checkbox("Make the crops; else they are kept as crops", compact=True, id="crop")
-            yield Checkbox("Change this dataset; originals go to the trash", compact=True, id="in-place")
+            yield Tick("Make the crops; else they are kept as crops", compact=True, id="crop")
+            yield Tick("Change this dataset; originals go to the trash", compact=True, id="in-place")
             yield Static(Content("Else into this folder, with copies of the captions:"))
             yield Input(str(self._folder.with_name(self._folder.name + "-prepared")), id="target")
             yield Static(id="problem", markup=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
 _KEYS = 16  # cells for the keys
+_KEYS_WHEN_NARROW = 9
+_WIDE = 50
 
 
 @dataclass(frozen=True)
@@ -170,21 +174,29 @@ class HelpKeys(Widget):
         self._help_keys = keys
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """One line a key."""
-        return len(self._help_keys)
+        """The lines of all keys."""
+        return sum(len(_lines(key, width)) for key in self._help_keys)
 
     def render(self) -> Content:
         """The lines at the present width."""
-        return Content("\n").join(_line(key, self.content_size.width) for key in self._help_keys)
+        width = self.content_size.width
+        return Content("\n").join(line for key in self._help_keys for line in _lines(key, width))
 
 
-def _line(key: HelpKey, width: int) -> Content:
-    room = width - _KEYS - len(key.id) - 3
-    if room < len(one_line(key.text)):  # the id is the first to give way
-        return Content.assemble(
-            (fit(key.keys, _KEYS), "bold"), " ", clip(key.text, max(0, width - _KEYS - 1))
-        )
-    return Content.assemble((fit(key.keys, _KEYS), "bold"), " ", fit(key.text, room), "  ", (key.id, "dim"))
+def _lines(key: HelpKey, width: int) -> list[Content]:
+    """One key: what it does is broken into lines where it is long; nothing of it is cut."""
+    keys = _KEYS if width >= _WIDE else _KEYS_WHEN_NARROW
+    rows = textwrap.wrap(one_line(key.text), max(12, width - keys - 1)) or [""]
+    lines = [Content(" " * (keys + 1) + row) for row in rows]
+    if cell_len(key.keys) > keys:
+        lines.insert(0, Content.styled(clip(key.keys, width), "bold"))
+        return lines
+    room = width - keys - len(key.id) - 3
+    if len(rows) == 1 and room >= cell_len(rows[0]):  # the id is the first to give way
+        first = Content.assemble(" ", fit(rows[0], room), "  ", (key.id, "dim"))
+    else:
+        first = Content(f" {rows[0]}")
+    return [Content.assemble((fit(key.keys, keys), "bold"), first), *lines[1:]]
 
 
 def _without_heading(about: str) -> str:

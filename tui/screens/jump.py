@@ -90,8 +90,7 @@ class JumpScreen(ModalScreen[Widget | None], inherit_bindings=False):
             label = Static(Content(f"[{target.letter}]"), classes="letter")
             label.styles.offset = (target.at.x + 2, target.at.y)
             yield label
-        screens = ", ".join(f"{mode.key} {mode.title}" for mode in MODE_TABLE)
-        yield Static(Content(f"Press a letter for its pane, esc to stay; {screens}."), id="hint")
+        yield Static(Content("letter pane · 1-9 screen · esc stay"), id="hint")
 
     async def on_key(self, event: events.Key) -> None:
         """Take the letter, or a screen's number."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from textual import work
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -17,7 +18,7 @@ from textual.widgets.option_list import Option
 from tui.messages import OperationFailed
 from tui.runs.files import is_product
 from tui.screens.run_page import RunPage
-from tui.text import clip, fit, plural, size
+from tui.text import ELLIPSIS, clip, fit, one_line, plural, size
 from tui.widgets.transfer_bar import TransferBar
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from tui.services import RunRow
 
 _TICK = 0.25
+_COLUMNS = 23  # cells before the path
+_DATE = 13
+_NARROW = 60  # cells below which there is no date
 
 
 class RunFilesScreen(RunPage):
@@ -70,7 +74,7 @@ class RunFilesScreen(RunPage):
 
     def compose_page(self) -> Iterable[Widget]:
         """The files, a download's progress, and what was found out."""
-        yield Static(Content(f"  {'Size':>11}  {'Changed':<15}Here  File"), id="columns")
+        yield Static(id="columns", markup=False)
         yield OptionList(id="files", markup=False)
         yield TransferBar("x cancels")
         yield Static(id="said", markup=False)
@@ -100,11 +104,7 @@ class RunFilesScreen(RunPage):
         if brought:  # what did not come stays marked
             self._marked -= here
         self._marked &= {file.path for file in files}
-        listing = self.query_one("#files", OptionList)
-        before = listing.highlighted or 0
-        listing.set_options([Option(self._row(file)) for file in files])
-        if files:
-            listing.highlighted = min(before, len(files) - 1)
+        self._list()
         self._count()
         self.refresh_bindings()
 
@@ -119,14 +119,42 @@ class RunFilesScreen(RunPage):
     def _those_marked(self) -> list[RunFile]:
         return [file for file in self._files if file.path in self._marked]
 
-    def _row(self, file: RunFile) -> Content:
+    def on_resize(self) -> None:
+        """Paths are cut to the width."""
+        if self._files:
+            self.call_after_refresh(self._list)
+
+    @property
+    def _layout(self) -> tuple[int, bool]:
+        """Cells for a path, and whether there is room for dates."""
+        listing = self.query_one("#files", OptionList)
+        region = listing.content_region
+        bar = listing.styles.scrollbar_size_vertical if len(self._files) > region.height else 0
+        width = region.width - bar
+        dated = width >= _NARROW
+        return max(1, width - _COLUMNS - (_DATE if dated else 0)), dated
+
+    def _list(self) -> None:
+        listing = self.query_one("#files", OptionList)
+        before = listing.highlighted or 0
+        room, dated = self._layout
+        changed = f"{'Changed':<{_DATE}}" if dated else ""
+        self.query_one("#columns", Static).update(f"  {'Size':>11}  {changed}  Here  File")
+        listing.set_options([Option(self._row(file, room, dated=dated)) for file in self._files])
+        if self._files:
+            listing.highlighted = min(before, len(self._files) - 1)
+
+    def _row(self, file: RunFile, room: int, *, dated: bool) -> Content:
+        path = one_line(file.path)
+        if cell_len(path) > room:  # its end tells files apart
+            path = ELLIPSIS + path[-(room - 1) :] if room > 1 else ELLIPSIS
         changed = time.strftime("%m-%d %H:%M", time.localtime(file.modified)) if file.modified else ""
         return Content.assemble(
             ("● " if file.path in self._marked else "  ", "$text-accent"),
             f"{size(file.bytes):>11}  ",
-            (f"{changed:<13}", "dim"),
+            (f"{changed:<{_DATE}}" if dated else "", "dim"),
             ("  ✓     " if file.path in self._here else "  –     ", "$text-success"),  # noqa: RUF001
-            (clip(file.path, 200), "bold" if file.path.endswith(".safetensors") else ""),
+            (path, "bold" if file.path.endswith(".safetensors") else ""),
         )
 
     @property
@@ -165,7 +193,8 @@ class RunFilesScreen(RunPage):
         self._marked ^= {file.path}
         listing = self.query_one("#files", OptionList)
         place = listing.highlighted or 0
-        listing.replace_option_prompt_at_index(place, self._row(file))
+        room, dated = self._layout
+        listing.replace_option_prompt_at_index(place, self._row(file, room, dated=dated))
         listing.highlighted = min(place + 1, len(self._files) - 1)
         self._count()
 

@@ -11,16 +11,17 @@ from textual.content import Content
 from textual.message import Message
 from textual.visual import Visual
 from textual.widget import Widget
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui.runs.status import is_live, look
 from tui.text import age, fit
+from tui.widgets.rows import Rows, cursor_keys
 
 if TYPE_CHECKING:
     from textual.strip import Strip
     from textual.style import Style
     from textual.visual import RenderOptions
+    from textual.widgets import OptionList
 
     from tui.cloud import CloudRun
 
@@ -115,7 +116,7 @@ class CloudTableHeader(Widget):
         return Content.styled(_row([Content(fit(t, w or name)) for t, w in _TITLES], width).plain, "dim")
 
 
-class CloudTable(OptionList, inherit_bindings=False):
+class CloudTable(Rows, inherit_bindings=False):
     """Runs, one a row. Enter or a click posts :class:`CloudTable.Chosen`."""
 
     HELP: ClassVar[str] = (
@@ -125,46 +126,8 @@ class CloudTable(OptionList, inherit_bindings=False):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Open", id="cloud.open", tooltip="Take the run up if need be, watch it."),
-        Binding("down,j", "cursor_down", "Down", show=False, id="cloud.down", tooltip="Next run."),
-        Binding("up,k", "cursor_up", "Up", show=False, id="cloud.up", tooltip="Previous run."),
-        Binding(
-            "pagedown", "page_down", "Page down", show=False, id="cloud.page-down", tooltip="A page down."
-        ),
-        Binding("pageup", "page_up", "Page up", show=False, id="cloud.page-up", tooltip="A page up."),
-        Binding("home,g", "first", "Newest", show=False, id="cloud.first", tooltip="The newest run."),
-        Binding("end,G", "last", "Oldest", show=False, id="cloud.last", tooltip="The oldest run."),
+        *cursor_keys("cloud", "run", first=("Newest", "The newest run."), last=("Oldest", "The oldest run.")),
     ]
-    DEFAULT_CSS = """
-    CloudTable {
-        height: 1fr;
-        border: none;
-        padding: 0;
-        background: transparent;
-        scrollbar-gutter: stable;
-        scrollbar-size-vertical: 1;
-        & > .option-list--option { padding: 0 1; }
-        & > .option-list--option-highlighted {
-            background: $foreground 8%;
-            color: $foreground;
-            text-style: none;
-        }
-        &:focus {
-            border: none;
-            background-tint: transparent;
-            & > .option-list--option-highlighted {
-                background: $primary-muted;
-                color: $foreground;
-                text-style: bold;
-            }
-        }
-        &:nocolor:focus {
-            & > .option-list--option-highlighted { text-style: bold underline; }
-        }
-        &:ansi:focus {
-            & > .option-list--option-highlighted { background: transparent; text-style: bold underline; }
-        }
-    }
-    """
 
     class Chosen(Message):
         """A run was picked."""
@@ -186,10 +149,6 @@ class CloudTable(OptionList, inherit_bindings=False):
             ids = [run.id for run in runs]
             before = int(chosen) if chosen is not None else 0
             self.highlighted = min(before, len(ids) - 1)
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There is nothing to open in an empty table."""
-        return self.highlighted is not None if action == "select" else True
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Say which run was chosen."""

@@ -16,6 +16,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.text import clip, fit, one_line, plural
+from tui.widgets.rows import Rows, cursor_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +113,7 @@ def suggest_path(folder: Path, typed: str) -> str | None:
     return head + slash + names[0] if names else None
 
 
-class FieldList(OptionList, inherit_bindings=False):
+class FieldList(Rows, inherit_bindings=False):
     """The fields, one a line."""
 
     HELP: ClassVar[str] = (
@@ -171,8 +172,6 @@ class FieldList(OptionList, inherit_bindings=False):
         ),
         Binding("u,ctrl+z", "undo", "Undo", show=False, id="form.undo", tooltip="Take the last change back."),
         Binding("ctrl+y", "redo", "Redo", show=False, id="form.redo", tooltip="Make it again."),
-        Binding("down,j", "cursor_down", "Down", show=False, id="form.down", tooltip="Next field."),
-        Binding("up,k", "cursor_up", "Up", show=False, id="form.up", tooltip="Previous field."),
         Binding(
             "right_square_bracket",
             "group(1)",
@@ -189,28 +188,11 @@ class FieldList(OptionList, inherit_bindings=False):
             id="form.previous-group",
             tooltip="The group before.",
         ),
-        Binding(
-            "pagedown", "page_down", "Page down", show=False, id="form.page-down", tooltip="A page down."
-        ),
-        Binding("pageup", "page_up", "Page up", show=False, id="form.page-up", tooltip="A page up."),
-        Binding("home,g", "first", "First", show=False, id="form.first", tooltip="The first field."),
-        Binding("end,G", "last", "Last", show=False, id="form.last", tooltip="The last field."),
+        *cursor_keys("form", "field"),
     ]
     DEFAULT_CSS = """
     FieldList {
-        height: 1fr;
-        border: none;
-        padding: 0;
-        background: transparent;
-        scrollbar-gutter: stable;
-        scrollbar-size-vertical: 1;
         & > .option-list--option-disabled { color: $text-accent; text-style: bold; }
-        & > .option-list--option-highlighted {
-            background: $foreground 8%; color: $foreground; text-style: none;
-        }
-        &:focus { border: none; background-tint: transparent; }
-        &:focus > .option-list--option-highlighted { background: $primary-muted; text-style: bold; }
-        &:nocolor:focus > .option-list--option-highlighted { text-style: bold underline; }
     }
     """
 

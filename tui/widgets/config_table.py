@@ -11,13 +11,14 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui.text import age, fit
+from tui.widgets.rows import Rows, cursor_keys
 
 if TYPE_CHECKING:
     from textual import events
+    from textual.widgets import OptionList
 
     from backend.configs.library import ConfigEntry
 
@@ -87,7 +88,7 @@ class ConfigTableHeader(Widget):
         return Content.styled(_row(columns_for(self.content_size.width - 1), titles), "$text-muted")
 
 
-class ConfigTable(OptionList, inherit_bindings=False):
+class ConfigTable(Rows, inherit_bindings=False):
     """Configs, one a row."""
 
     HELP: ClassVar[str] = (
@@ -95,31 +96,8 @@ class ConfigTable(OptionList, inherit_bindings=False):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Edit", id="configs.edit", tooltip="Open it in the editor."),
-        Binding("down,j", "cursor_down", "Down", show=False, id="configs.down", tooltip="Next config."),
-        Binding("up,k", "cursor_up", "Up", show=False, id="configs.up", tooltip="Previous config."),
-        Binding("pagedown", "page_down", "Page down", show=False, id="configs.page-down", tooltip="A page."),
-        Binding("pageup", "page_up", "Page up", show=False, id="configs.page-up", tooltip="A page up."),
-        Binding("home,g", "first", "First", show=False, id="configs.first", tooltip="The last changed."),
-        Binding("end,G", "last", "Last", show=False, id="configs.last", tooltip="The oldest."),
+        *cursor_keys("configs", "config", first=("First", "The last changed."), last=("Last", "The oldest.")),
     ]
-    DEFAULT_CSS = """
-    ConfigTable {
-        height: 1fr; border: none; padding: 0; background: transparent;
-        scrollbar-gutter: stable; scrollbar-size-vertical: 1;
-        & > .option-list--option { padding: 0 1; }
-        & > .option-list--option-highlighted {
-            background: $foreground 8%; color: $foreground; text-style: none;
-        }
-        &:focus { border: none; background-tint: transparent; }
-        &:focus > .option-list--option-highlighted {
-            background: $primary-muted; color: $foreground; text-style: bold;
-        }
-        &:nocolor:focus > .option-list--option-highlighted { text-style: bold underline; }
-        &:ansi:focus > .option-list--option-highlighted {
-            background: transparent; text-style: bold underline;
-        }
-    }
-    """
 
     @dataclass
     class Opened(Message):
@@ -158,10 +136,6 @@ class ConfigTable(OptionList, inherit_bindings=False):
     def on_resize(self, event: events.Resize) -> None:
         """The columns have other widths."""
         self.call_after_refresh(lambda: self.show_entries(self.entries, self._now))
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There is nothing to open in an empty table."""
-        return self.highlighted is not None if action == "select" else True
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Say which."""

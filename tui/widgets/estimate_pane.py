@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from backend.estimate import Estimate, GpuEstimate, Lever
 
 
+_NAME = 12  # cells of a GPU's name: RTX-PRO-6000
+
+
 def money(dollars: float | None) -> str:
     """``$1.23``; a dash if it is not known."""
     return "–" if dollars is None else f"${dollars:,.2f}"  # noqa: RUF001 - a dash
@@ -25,9 +28,10 @@ def money(dollars: float | None) -> str:
 def gpu_line(gpu: GpuEstimate) -> Content:
     """One GPU: name, time, money, memory."""
     if not gpu.fits:
-        return Content.assemble((f"{fit(gpu.gpu, 11)} ", "dim"), (clip(gpu.why or "does not fit", 24), "dim"))
+        why = clip(gpu.why or "does not fit", 24)
+        return Content.assemble((f"{fit(gpu.gpu, _NAME)} ", "dim"), (why, "dim"))
     return Content.assemble(
-        (fit(gpu.gpu, 11), "bold"), " ",
+        (fit(gpu.gpu, _NAME), "bold"), " ",
         fit(duration(gpu.seconds), 8), " ",
         (f"{money(gpu.dollars):>8}", "$text-accent"), " ",
         (f"{gpu.memory_bytes / 2**30:.0f} GiB", "$text-muted"),

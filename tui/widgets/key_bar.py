@@ -34,13 +34,15 @@ class Key(NamedTuple):
 
 
 def choose(keys: list[Key], width: int) -> list[Key]:
-    """The keys to show in ``width`` cells: help always, then quit and jump, then from the left."""
+    """The keys to show in ``width`` cells: help, quit and jump, then from the left what works now."""
 
     def rank(item: tuple[int, Key]) -> tuple[int, int]:
         position, key = item
         if key.id in _ALWAYS:
             return (0, position)
-        return (1 + _LATE.index(key.id), position) if key.id in _LATE else (len(_LATE) + 1, position)
+        if key.id in _LATE:
+            return (1 + _LATE.index(key.id), position)
+        return (len(_LATE) + (1 if key.enabled else 2), position)
 
     left = width + 2  # the last one needs no gap
     chosen: set[int] = set()

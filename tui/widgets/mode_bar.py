@@ -47,24 +47,32 @@ class ModeBar(Widget):
             self.refresh()
 
     def render(self) -> Content:
-        """The whole line, cut to the width."""
+        """The whole line in the fullest form that fits."""
         width = self.content_size.width
-        parts: list[Content] = [Content.styled("fluxlora", "bold $text-accent"), Content("  ")]
-        for mode in MODE_TABLE:
-            here = mode.name == self._current
-            title = Content.assemble(
-                (f" {mode.key} ", "bold $text-accent" if here else "dim"),
-                (f"{mode.title} ", "bold" if here else "dim"),
-            )
-            if here:
-                title = title.stylize("underline", 3, 3 + len(mode.title))
-            parts.append(title.stylize(Style.from_meta({"mode": mode.name})))
-        left = Content("").join(parts)
+        brand = Content.styled("fluxlora", "bold $text-accent") + Content("  ")
+        left = next(
+            (form for form in (brand + self._titles(), self._titles()) if form.cell_length <= width),
+            self._titles(numbers_only=True),
+        )
         for right in self._right():
             gap = width - left.cell_length - right.cell_length
             if gap > 0:
                 return Content.assemble(left, " " * gap, right)
         return left
+
+    def _titles(self, *, numbers_only: bool = False) -> Content:
+        """The screens; of those where one is not, only the keys if it is too narrow for more."""
+        parts: list[Content] = []
+        for mode in MODE_TABLE:
+            here = mode.name == self._current
+            shown = f"{mode.title} " if here or not numbers_only else ""
+            title = Content.assemble(
+                (f" {mode.key} ", "bold $text-accent" if here else "dim"), (shown, "bold" if here else "dim")
+            )
+            if here:
+                title = title.stylize("underline", 3, 3 + len(mode.title))
+            parts.append(title.stylize(Style.from_meta({"mode": mode.name})))
+        return Content("").join(parts)
 
     def _right(self) -> Iterator[Content]:
         """What stands at the right: the fullest form first, for the one that fits to be taken."""

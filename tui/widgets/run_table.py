@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui.messages import RunChosen
+from tui.widgets.rows import Rows, cursor_keys
 from tui.widgets.run_row import RunLine, header
 
 if TYPE_CHECKING:
     from textual.content import Content
+    from textual.widgets import OptionList
 
     from tui.services import RunRow
 
@@ -47,7 +48,7 @@ class RunTableHeader(Widget):
             self.refresh()
 
 
-class RunTable(OptionList, inherit_bindings=False):
+class RunTable(Rows, inherit_bindings=False):
     """Runs, one a row. Enter or a click posts :class:`RunChosen`."""
 
     HELP: ClassVar[str] = (
@@ -57,46 +58,8 @@ class RunTable(OptionList, inherit_bindings=False):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Open", id="jobs.open", tooltip="Watch the run in the monitor."),
-        Binding("down,j", "cursor_down", "Down", show=False, id="jobs.down", tooltip="Next run."),
-        Binding("up,k", "cursor_up", "Up", show=False, id="jobs.up", tooltip="Previous run."),
-        Binding(
-            "pagedown", "page_down", "Page down", show=False, id="jobs.page-down", tooltip="A page down."
-        ),
-        Binding("pageup", "page_up", "Page up", show=False, id="jobs.page-up", tooltip="A page up."),
-        Binding("home,g", "first", "Newest", show=False, id="jobs.first", tooltip="The newest run."),
-        Binding("end,G", "last", "Oldest", show=False, id="jobs.last", tooltip="The oldest run."),
+        *cursor_keys("jobs", "run", first=("Newest", "The newest run."), last=("Oldest", "The oldest run.")),
     ]
-    DEFAULT_CSS = """
-    RunTable {
-        height: 1fr;
-        border: none;
-        padding: 0;
-        background: transparent;
-        scrollbar-gutter: stable;
-        scrollbar-size-vertical: 1;
-        & > .option-list--option { padding: 0 1; }
-        & > .option-list--option-highlighted {
-            background: $foreground 8%;
-            color: $foreground;
-            text-style: none;
-        }
-        &:focus {
-            border: none;
-            background-tint: transparent;
-            & > .option-list--option-highlighted {
-                background: $primary-muted;
-                color: $foreground;
-                text-style: bold;
-            }
-        }
-        &:nocolor:focus {
-            & > .option-list--option-highlighted { text-style: bold underline; }
-        }
-        &:ansi:focus {  /* sixteen colours: a background could swallow a status of the same colour */
-            & > .option-list--option-highlighted { background: transparent; text-style: bold underline; }
-        }
-    }
-    """
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id, markup=False)
@@ -149,10 +112,6 @@ class RunTable(OptionList, inherit_bindings=False):
         # Keep the chosen row where the eye is; at the very top new runs may push it down.
         if top:
             self.scroll_to(y=max(0, top + at - (index or 0)), animate=False, force=True, immediate=True)
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There is nothing to open in an empty table."""
-        return self.highlighted is not None if action == "select" else True
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Say which run was chosen."""

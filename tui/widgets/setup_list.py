@@ -10,16 +10,17 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.visual import Visual
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui.runs.status import StatusLook
 from tui.text import fit
+from tui.widgets.rows import Rows, cursor_keys
 
 if TYPE_CHECKING:
     from textual.strip import Strip
     from textual.style import Style
     from textual.visual import RenderOptions
+    from textual.widgets import OptionList
 
     from tui.setup import SetupCheck
 
@@ -86,7 +87,7 @@ class CheckLine(Visual):
         )
 
 
-class SetupList(OptionList, inherit_bindings=False):
+class SetupList(Rows, inherit_bindings=False):
     """Checks, one a row. Enter or a click on the row under the cursor posts :class:`SetupList.Chosen`."""
 
     HELP: ClassVar[str] = (
@@ -95,45 +96,9 @@ class SetupList(OptionList, inherit_bindings=False):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Fix", id="setup.fix", tooltip="Do something about this row."),
-        Binding("down,j", "cursor_down", "Down", show=False, id="setup.down", tooltip="Next row."),
-        Binding("up,k", "cursor_up", "Up", show=False, id="setup.up", tooltip="Previous row."),
-        Binding(
-            "pagedown", "page_down", "Page down", show=False, id="setup.page-down", tooltip="A page down."
-        ),
-        Binding("pageup", "page_up", "Page up", show=False, id="setup.page-up", tooltip="A page up."),
-        Binding("home,g", "first", "First", show=False, id="setup.first", tooltip="The first row."),
-        Binding("end,G", "last", "Last", show=False, id="setup.last", tooltip="The last row."),
+        *cursor_keys("setup", "row"),
     ]
-    DEFAULT_CSS = """
-    SetupList {
-        height: auto;
-        border: none;
-        padding: 0;
-        background: transparent;
-        scrollbar-size-vertical: 1;
-        & > .option-list--option { padding: 0 1; }
-        & > .option-list--option-highlighted {
-            background: $foreground 8%;
-            color: $foreground;
-            text-style: none;
-        }
-        &:focus {
-            border: none;
-            background-tint: transparent;
-            & > .option-list--option-highlighted {
-                background: $primary-muted;
-                color: $foreground;
-                text-style: bold;
-            }
-        }
-        &:nocolor:focus {
-            & > .option-list--option-highlighted { text-style: bold underline; }
-        }
-        &:ansi:focus {
-            & > .option-list--option-highlighted { background: transparent; text-style: bold underline; }
-        }
-    }
-    """
+    DEFAULT_CSS = "SetupList { height: auto; scrollbar-gutter: auto; }"
 
     class Chosen(Message):
         """A row was picked."""

@@ -58,6 +58,10 @@ class TypingArea(TextArea, inherit_bindings=False):
     class HelpWanted(Message):
         """Help for the key under the cursor is asked for."""
 
+    async def _on_paste(self, event: events.Paste) -> None:
+        """Terminals send a paste's line ends as carriage returns; Textual's own handler does the rest."""
+        event.text = event.text.replace("\r\n", "\n").replace("\r", "\n")
+
     async def _on_key(self, event: events.Key) -> None:
         if self.popup_open and event.key in ("up", "down", "pageup", "pagedown", "enter", "tab", "escape"):
             event.stop()

@@ -6,14 +6,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from backend.datasets.sidecar import SIDECAR
 from backend.estimate import estimate, estimate_text, flux, known_speeds, what_would_change_it_most
-from backend.estimate.speeds import SPEEDS, modal_name
-from backend.estimate.timing import expected_step, fit
+from backend.estimate.epochs import plan_of
+from backend.estimate.levers import _lever
+from backend.estimate.speeds import SPEEDS, STEP_OVERHEAD, modal_name
+from backend.estimate.timing import compute_of, expected_step, fit, pass_seconds
 from backend.events import AttemptEvent, Status, StatusEvent, StepEvent
 from backend.prices import PRICES
 from backend.runs.folder import RunFolder, RunRecord
 from backend.runs.registry import Registry
 from backend.runs.stream import EventWriter
+from backend.trainer.buckets import bucket_for, square_bucket
 from config.gpus import GPUS
 from config.load import check_text
 from config.presets import preset_text
@@ -41,7 +45,7 @@ def test_the_adapter_s_size_is_that_of_the_layers() -> None:
     width, double, single = 3072, 19, 38
     stream = 3 * 2 * width + 2 * width + 2 * (width + 4 * width) + (width + 6 * width)
     one = 3 * 2 * width + (width + 4 * width) + (5 * width + width) + (width + 3 * width)
-    assert double * 2 * stream + single * one == flux.LORA_PER_RANK
+    assert double * 2 * stream + single * one == flux.FLUX.lora_per_rank
 
 
 def test_every_gpu_of_modal_s_has_a_speed_and_a_price() -> None:
@@ -64,7 +68,7 @@ def test_epochs_and_shares_follow_the_pictures(tmp_path: Path) -> None:
     for folder, count in (("a", 4), ("b", 2)):
         (tmp_path / folder).mkdir()
         for index in range(count):
-            Image.new("RGB", (8, 8)).save(tmp_path / folder / f"{index}.png")
+            Image.new("1", (1100, 1100)).save(tmp_path / folder / f"{index}.png")
     text = TEXT.replace("./pictures", str(tmp_path / "a")).replace(
         "          flip_x: false",
         f"          flip_x: false\n        - folder_path: {tmp_path / 'b'}\n          resolution: [512]\n"
@@ -78,6 +82,150 @@ def test_epochs_and_shares_follow_the_pictures(tmp_path: Path) -> None:
     assert found.steps_per_picture == pytest.approx(2000 / 6)
     assert sum(share.steps for share in found.samples) == pytest.approx(2000)
     assert not any("epochs" in note for note in found.notes)
+
+
+def folder_of(folder: Path, *sizes: tuple[int, int]) -> str:
+    folder.mkdir()
+    for index, size in enumerate(sizes):
+        Image.new("1", size).save(folder / f"{index}.png")
+    return f"datasets.0.folder_path={folder}"
+
+
+def test_pictures_are_trained_in_their_own_shapes(tmp_path: Path) -> None:
+    pictures = folder_of(tmp_path / "a", (2048, 1024), (2048, 1024), (600, 800))
+    config = config_of(TEXT, pictures, "datasets.0.resolution=[512,1024]", "datasets.0.bucket_algorithm=new")
+    plan = plan_of(config.process)
+    # The small picture is trained once more, at its own size: 1024 would not enlarge it.
+    assert [(part.resolution, part.bucket, part.samples) for part in plan.parts] == [
+        (512, bucket_for(600, 800, 512), 1),
+        (512, bucket_for(2048, 1024, 512), 2),
+        (1024, bucket_for(600, 800, 1024), 1),
+        (1024, bucket_for(2048, 1024, 1024), 2),
+    ]
+    assert sum(part.share for part in plan.parts) == pytest.approx(1)
+    found = estimate(config, prices=PRICES)
+    assert [(share.resolution, share.samples) for share in found.samples] == [(512, 3), (1024, 3)]
+    small = bucket_for(600, 800, 1024)
+    lengths = [flux.tokens(small.width, small.height), *[flux.tokens(*bucket_for(2048, 1024, 1024))] * 2]
+    seconds = [pass_seconds(flux.step(length, recompute=False), "H100") + STEP_OVERHEAD for length in lengths]
+    assert found.samples[1].seconds == pytest.approx(sum(seconds) / 3)
+    assert found.epochs == pytest.approx(2000 / 6)
+
+    (tmp_path / "a" / SIDECAR).write_text(
+        json.dumps({"version": 1, "pictures": {"0.png": {"excluded": True}}}), encoding="utf-8"
+    )
+    assert estimate(config, prices=PRICES).pictures == 2
+    squares = plan_of(config_of(TEXT, pictures, "datasets.0.buckets=false").process)
+    assert {part.bucket for part in squares.parts} == {square_bucket(size) for size in (512, 768, 1024)}
+
+
+def test_a_manifest_s_pictures_have_shapes_too(tmp_path: Path) -> None:
+    folder_of(tmp_path / "a", (600, 800), (900, 600))
+    manifest = tmp_path / "data.json"
+    manifest.write_text(json.dumps({"a/0.png": "x", "a/1.png": "y", "a/gone.png": "z"}), encoding="utf-8")
+    plan = plan_of(
+        config_of(TEXT, f"datasets.0.folder_path={manifest}", "datasets.0.resolution=[512]").process
+    )
+    assert plan.pictures == 2
+    assert {part.bucket for part in plan.parts} == {bucket_for(600, 800, 512), bucket_for(900, 600, 512)}
+
+
+def test_a_budget_of_tokens_fills_batches_of_small_pictures(tmp_path: Path) -> None:
+    pictures = folder_of(tmp_path / "a", *[(1100, 1100)] * 6)
+    config = config_of(TEXT, pictures, "datasets.0.resolution=[512,1024]", "train.token_budget=auto")
+    plan = plan_of(config.process)
+    # Three of 512 cost what one of 1024 does: 2 batches beside 6.
+    assert [(part.pictures, part.share) for part in plan.parts] == [(3, 0.25), (1, 0.75)]
+    assert plan.largest == 4608
+    found = estimate(config, prices=PRICES)
+    assert found.epochs == pytest.approx(2000 / 8)
+    assert found.steps_per_picture == pytest.approx(2000 * 1.5 / 6)
+    one = pass_seconds(flux.step(1536, recompute=False), "H100")
+    assert found.samples[0].seconds == pytest.approx(3 * one + STEP_OVERHEAD)
+
+
+def test_regularisation_pictures_take_every_other_step(tmp_path: Path) -> None:
+    folder_of(tmp_path / "b", *[(600, 600)] * 8)
+    text = TEXT.replace(
+        "          flip_x: false",
+        f"          flip_x: false\n        - folder_path: {tmp_path / 'b'}\n          resolution: [512]\n"
+        "          is_reg: true\n        #",
+    )
+    pictures = folder_of(tmp_path / "a", *[(600, 600)] * 4)
+    found = estimate(config_of(text, pictures, "datasets.0.resolution=[256]"), prices=PRICES)
+    assert [(share.resolution, share.share) for share in found.samples] == [(256, 0.5), (512, 0.5)]
+    assert found.epochs == pytest.approx(2000 / 2 / 4)
+
+
+@pytest.mark.parametrize(
+    ("compute", "measured"),
+    [("bf16", (0.115, 0.207, 0.374)), ("fp8", (0.103, 0.176, 0.314)), ("auto", (0.103, 0.176, 0.314))],
+)
+def test_an_h100_s_steps_are_those_that_were_measured(compute: str, measured: tuple[float, ...]) -> None:
+    """benchmarks/RESULTS.md: seconds at 512, 768 and 1024, compiled, with graphs, nothing recomputed."""
+    config = config_of(TEXT, f"model.compute={compute}", "train.gradient_checkpointing=false")
+    found = estimate(config, gpus=["H100"], prices=PRICES)
+    assert [share.seconds for share in found.samples] == [pytest.approx(one, rel=0.03) for one in measured]
+    assert found.gpus[0].seconds_per_step == pytest.approx(sum(measured) / 3, rel=0.03)
+
+
+def test_float8_is_foretold_only_where_the_trainer_uses_it() -> None:
+    for override, gpu, used in (
+        ("train.dtype=bf16", "H100", "fp8"),
+        ("train.dtype=bf16", "A100-80GB", "bf16"),
+        ("train.dtype=float32", "H100", "bf16"),
+        ("train.compile=false", "H100", "bf16"),
+        ("model.quantize=true", "H100", "bf16"),
+        ("network.dropout=0.1", "H100", "bf16"),
+        ("model.assistant_lora_path=x", "H100", "bf16"),
+    ):
+        assert compute_of(config_of(TEXT, "model.compute=fp8", override).process, gpu) == used, override
+    assert compute_of(config_of().process, "H100") == "bf16"
+
+
+def test_several_gpus_share_the_work_and_each_costs(tmp_path: Path) -> None:
+    pictures = folder_of(tmp_path / "a", *[(1100, 1100)] * 5)
+    one = estimate(config_of(TEXT, pictures, "modal.gpu=[H100]"), prices=PRICES)
+    two = estimate(config_of(TEXT, pictures, 'modal.gpu=["H100:2", "H100!"]'), prices=PRICES)
+    assert {gpu.gpu for gpu in two.gpus if gpu.chosen} == {"H100:2", "H100"}
+    assert two.chosen is not None
+    alone, pair = two.on("H100"), two.on("H100:2")
+    assert alone is not None
+    assert pair is not None
+    assert one.epochs is not None
+    assert two.epochs == pytest.approx(2 * one.epochs)
+    exchange = 86e6 * 8 / 100e9  # rank 16: weights there, gradients back
+    assert pair.seconds_per_step == pytest.approx(alone.seconds_per_step + exchange, rel=0.001)
+    hourly = 2 * PRICES.gpu["H100"] + 4 * PRICES.core + 32 * PRICES.memory
+    assert pair.dollars == pytest.approx(pair.seconds / 3600 * hourly)
+    assert any(note.startswith("2 GPUs train 2 batches an update") for note in two.notes)
+    lazy = estimate(config_of(TEXT, pictures, "modal.gpu=[H100:2]", "train.gpus=1"), prices=PRICES)
+    assert lazy.epochs == one.epochs
+    asked = estimate(config_of(TEXT, pictures, "modal.gpu=[H100]"), gpus=["H100:2"], prices=PRICES)
+    assert asked.epochs == two.epochs
+    assert any("1 of H100:2 would do nothing" in note for note in lazy.notes)
+
+
+def test_a_local_model_s_size_is_read_from_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny" / "transformer"
+    folder.mkdir(parents=True)
+    data = {"num_layers": 1, "num_single_layers": 2, "attention_head_dim": 16, "num_attention_heads": 4}
+    (folder / "config.json").write_text(json.dumps(data), encoding="utf-8")
+    assert flux.shape_of(str(tmp_path / "tiny")) == flux.Shape(1, 2, 64)
+    tiny = estimate(config_of(TEXT, f"model.name_or_path={tmp_path / 'tiny'}"), prices=PRICES).on("T4")
+    assert tiny is not None
+    assert tiny.fits
+    assert tiny.memory_bytes < 2**31
+    assert tiny.seconds_per_step < 0.03
+    assert flux.shape_of("black-forest-labs/FLUX.1-dev") == flux.FLUX
+    for rubbish in ("{", "[]", '{"num_single_layers": 1}', '{"num_single_layers": "x", "num_layers": 1}'):
+        (folder / "config.json").write_text(rubbish, encoding="utf-8")
+        assert flux.shape_of(str(tmp_path / "tiny")) == flux.FLUX
+
+
+def test_flux_s_weights_are_the_published_numbers() -> None:
+    assert flux.FLUX.weights == pytest.approx(11.9e9, rel=0.001)
+    assert flux.FLUX.per_token == pytest.approx(6.45e9, rel=0.001)
 
 
 def test_without_the_pictures_it_says_so() -> None:
@@ -113,7 +261,7 @@ def test_those_that_fit_come_first_and_the_config_s_choice_is_marked() -> None:
     assert costs == sorted(costs, key=lambda cost: cost or 0)
     assert {one.gpu for one in found.gpus if one.chosen} == {"H100", "A100-80GB"}
     assert found.chosen is not None
-    assert "needs about" in next(one.why for one in found.gpus if one.gpu == "T4")
+    assert "GiB, has 16" in next(one.why for one in found.gpus if one.gpu == "T4")
     with pytest.raises(ValueError, match="is no GPU of Modal's"):
         estimate(config_of(), gpus=["H1000"], prices=PRICES)
 
@@ -185,6 +333,13 @@ def test_what_would_change_it_most_is_what_the_model_says_of_the_change() -> Non
     # On a card where it would not fit, going without recomputation is no advice.
     small = {lever.key for lever in what_would_change_it_most(recomputing, "A100-40GB", prices=PRICES)}
     assert "train.gradient_checkpointing" not in small
+
+
+def test_a_change_that_takes_longer_and_saves_money_says_which_is_which() -> None:
+    assert _lever("modal.gpu", "T4", 120, 0.05, 0.12).sentence == "modal.gpu: T4 adds 2 min and saves $0.07"
+    faster = _lever("modal.gpu", "B200", -30, 0.23, 0.12).sentence
+    assert faster == "modal.gpu: B200 saves 30 s and costs $0.11"
+    assert _lever("train.steps", 9, -30, 0.1, 0.12).sentence == "train.steps: 9 saves 30 s and $0.02"
 
 
 def test_unsaved_text_and_sweeps() -> None:
