@@ -78,6 +78,10 @@ class RunRow(Protocol):
         """Dollars at which it saves and stops; None without a limit."""
 
     @property
+    def kind(self) -> str:
+        """What it does: ``train`` or ``caption``."""
+
+    @property
     def path(self) -> Path:
         """The run's folder."""
 

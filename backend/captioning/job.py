@@ -185,10 +185,11 @@ class CaptionJob:
             OSError: It cannot be entered.
         """
         self.folder.state.mkdir(parents=True, exist_ok=True)
-        record = self._record()
-        if not self.folder.record_file.exists():
-            self.folder.write_record(record)
-        registry.add(record)
+        with registry.exclusive():  # two at once would enter it under two ids
+            record = self._record()
+            if self.folder.read_record() is None:
+                self.folder.write_record(record)
+            registry.add(record)
 
     def _begin_anew(self) -> None:
         """Forget what a finished job did, except the drafts that are still there."""

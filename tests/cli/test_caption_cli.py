@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,27 @@ def test_on_modal_the_courier_does_it(folder: Path, monkeypatch, capsys) -> None
     monkeypatch.setattr(CaptionJob, "CAPTIONER", ("none",))
     assert run(["caption", str(folder), "--backend", "modal", "--gpu", "t4"]) == 0
     assert "1 draft;" in capsys.readouterr().out
+
+
+def test_the_commands_for_runs_know_it(folder: Path, monkeypatch, capsys) -> None:
+    pretend_captioner(monkeypatch)
+    assert run(["caption", str(folder)]) == 0
+    capsys.readouterr()
+    assert run(["runs", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["kind"], row["name"], row["status"]) == ("caption", "captions of animals", "finished")
+    assert (row["step"], row["steps"], row["loss"]) == (1, 1, None)
+    assert run(["logs", "last"]) == 0
+    assert "cat.png: a 144 wide picture" in capsys.readouterr().out
+    assert run(["watch", "last"]) == 0
+    assert "finished" in capsys.readouterr().out
+    for command in ("save", "sample"):
+        assert run([command, "last"]) == 1
+        assert f"captions pictures: it has nothing to {command}" in capsys.readouterr().err
+    assert run(["resume", "last"]) == 1
+    assert "has captioned all its pictures" in capsys.readouterr().err
+    assert run(["delete", "last", "--yes"]) == 0
+    capsys.readouterr()
+    assert run(["runs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert [draft.path.name for draft in Drafts().all(folder)] == ["cat.txt"]

@@ -59,11 +59,18 @@ class RunActions:
         now = now or saving
         if now:
             already = "It is saving already. " if saving else ""
+            lost = "the picture in hand" if run.kind == "caption" else "the steps since the last checkpoint"
             question = Question(
                 f"End {name} at once?",
-                f"{already}Ending it now loses the steps since the last checkpoint.",
+                f"{already}Ending it now loses {lost}.",
                 yes="End now",
                 danger=True,
+            )
+        elif run.kind == "caption":
+            question = Question(
+                f"Stop {name}?",
+                f"{run.step} of {run.steps} pictures are done. It stops after the next; resume goes on.",
+                yes="Stop",
             )
         else:
             question = Question(
@@ -88,9 +95,18 @@ class RunActions:
         if run.status in RESUMABLE:
             self._run("Resume", f"resuming {name}", self._resume(run_id))
         elif run.status == "finished":
-            self._app.notify(f"{name} is finished: all {run.steps} steps are done.", markup=False)
+            what = "pictures" if run.kind == "caption" else "steps"
+            self._app.notify(f"{name} is finished: all {run.steps} {what} are done.", markup=False)
         else:
             self._app.notify(f"{name} is {run.status} already.", markup=False)
+
+    def only_captions(self, run: RunRow, what: str) -> bool:
+        """Whether the run captions pictures; says then that there is nothing to ``what``."""
+        if run.kind != "caption":
+            return False
+        name = clip(run.name, 40)
+        self._app.notify(f"{name}: a captioning job has no training to {what}.", markup=False)
+        return True
 
     def launch(
         self,
@@ -144,7 +160,7 @@ class RunActions:
         from tui.screens.ask_number import NumberScreen
 
         run = self._feed.get(run_id)
-        if run is None:
+        if run is None or self.only_captions(run, "extend"):
             return
         live = is_live(run.status)
         how = "It is told at once." if live else f"It is {run.status}: it is resumed with the new total."

@@ -71,7 +71,9 @@ class TrainerRequests:
         if run is None:
             return
         name = clip(run.name, 40)
-        if is_live(run.status):
+        if run.kind == "caption":
+            self._app.notify(f"{name}: a captioning job has nothing to {kind}.", markup=False)
+        elif is_live(run.status):
             self._run("Request", f"asking {name}", self._send(run, kind, steps))
         else:
             self._app.notify(f"{name} is {run.status}: there is nobody to {WORDS[kind]}.", markup=False)

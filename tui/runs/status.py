@@ -20,6 +20,7 @@ _LOOKS = {
     "queued": StatusLook("○", "dim"),
     "starting": StatusLook("◌", "$text-primary"),
     "training": StatusLook("●", "$text-primary"),
+    "captioning": StatusLook("●", "$text-primary"),
     "stopping": StatusLook("◍", "$text-warning"),
     "stopped": StatusLook("■", "$text-warning"),
     "finished": StatusLook("✓", "$text-success"),

@@ -19,6 +19,7 @@ from tui.runs.place_watch import INTERVAL, Look, PlaceWatch
 from tui.runs.status import is_live
 from tui.screens.run_overlays import RunOverlays
 from tui.terminal import current_protocol
+from tui.widgets.captioned import CaptionedPane
 from tui.widgets.log_pane import LogPane
 from tui.widgets.loss_chart import LossChart
 from tui.widgets.place_line import is_waiting
@@ -54,6 +55,9 @@ class MonitorScreen(RunOverlays):
         &.-wide #panes { layout: horizontal; }
         &.-narrow #panes { layout: vertical; }
         .pane { width: 1fr; height: 1fr; }
+        CaptionedPane { display: none; }
+        &.-captions CaptionedPane { display: block; }
+        &.-captions LossChart { display: none; }
         Samples { display: none; height: 14; }
         &.-short Samples { height: 9; }
         &.-samples Samples { display: block; }
@@ -98,6 +102,7 @@ class MonitorScreen(RunOverlays):
         yield Container(
             LogPane(id="log", classes="pane", placeholder="no log yet"),
             LossChart(id="loss", classes="pane"),
+            CaptionedPane(id="captioned", classes="pane"),
             id="panes",
         )
         yield Samples(self._pictures, forced=setting in ("kitty", "sixel"))
@@ -270,11 +275,21 @@ class MonitorScreen(RunOverlays):
         if shown != self._shown and self.is_current:
             self._shown = shown
             header.show_facts(facts)
+            self._show_captions(facts)
             rate = self._place.facts.rate if self._place is not None else None
             self.query_one(LossChart).set_rate(None if rate is None else rate / 3600)
             if facts.offers_gpus != self._offered:
                 self._offered = facts.offers_gpus
                 self.refresh_bindings()
+
+    def _show_captions(self, facts: RunFacts) -> None:
+        """Pictures done in the place of the loss, for a run that captions."""
+        captions = facts.row.kind == "caption"
+        if captions and not self.has_class("-captions") and self.query_one(LossChart).has_focus:
+            self.query_one(LogPane).focus()
+        self.set_class(captions, "-captions")
+        if captions:
+            self.query_one(CaptionedPane).show_progress(facts.view, facts.status)
 
     def _facts(self, row: RunRow, watched: WatchedRun) -> RunFacts:
         return watched.facts(

@@ -141,9 +141,9 @@ class RunKeys(MainScreen):
         from tui.screens.pick_run import PickRunScreen
 
         row = self._row
-        if row is None:
+        if row is None or self.flux.actions.only_captions(row, "compare"):
             return
-        others = [run for run in self.flux.feed.runs if run.id != row.id]
+        others = [run for run in self.flux.feed.runs if run.id != row.id and run.kind != "caption"]
 
         def picked(run_id: str | None) -> None:
             other = self.flux.feed.get(run_id) if run_id else None
@@ -157,7 +157,7 @@ class RunKeys(MainScreen):
         from tui.configs.drafts import draft_of
 
         row = self._row
-        if row is None:
+        if row is None or self.flux.actions.only_captions(row, "restart"):
             return
         try:
             path = await asyncio.to_thread(draft_of, self.flux.root, row.name, row.path)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backend.runs.view import RunView
     from tui.services import RunRow
 
+_COUNTED = ("training", "captioning")  # phases whose units the bar counts
 _SEPARATOR = " · "
 _NAME_LEAST = 12  # cells that a name keeps, whatever else there is to say
 
@@ -100,10 +101,11 @@ class RunFacts:
         """A bar and what it counts, with the time left."""
         view = self.view
         doing = view.phase if is_live(self.status) else None
-        counts_steps = not doing or doing == "training" or view.step > 0
+        counts_steps = not doing or doing in _COUNTED or view.step > 0
         if counts_steps:
             done, total = view.step, self.steps
-            label = f"step {done}/{total}" if total else f"step {done}"
+            unit = "picture" if self.row.kind == "caption" else "step"
+            label = f"{unit} {done}/{total}" if total else f"{unit} {done}"
         else:
             done, total = view.phase_done, view.phase_total
             label = progress_words(doing or "", done, total, self._phase_seconds)
@@ -111,7 +113,7 @@ class RunFacts:
         if total:
             facts.append(fact(f"{100 * done // total} %", 3))
         if is_live(self.status):
-            if counts_steps and doing and doing != "training":
+            if counts_steps and doing and doing not in _COUNTED:
                 inner = progress_words(doing, view.phase_done, view.phase_total)
                 facts.append(fact(inner.removesuffix("…"), 1, "bold"))
             if view.eta is not None:

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,13 @@ def test_the_kind_survives_a_lost_index_and_old_records_train(job, service, tmp_
     registry.rebuild()
     assert only(service).kind == "train"
     assert service.record_now("last").kind == "train"
+
+
+def test_asked_for_by_many_at_once_it_is_one_run(tmp_path: Path) -> None:
+    folder = tmp_path / "pets"
+    folder.mkdir()
+    request = CaptionRequest(folder, "florence-2")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: make_job(request, tmp_path / "home"), range(8)))
+    assert len(RunService(tmp_path / "home").list_now()) == 1
+    assert len(list((tmp_path / "home" / "runs").glob("*.json"))) == 1
