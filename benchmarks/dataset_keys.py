@@ -119,10 +119,10 @@ async def measure(root: Path, grid: bool, order: list[str], keys: int) -> tuple[
         turn = itertools.cycle(order)
         busy: list[Press] = []
         # Problems come last; a small dataset may be read before so many keys are pressed.
-        while len(busy) < keys and not (len(busy) > 1 and screen._feed and screen._feed.calm):
+        while len(busy) < keys and not (len(busy) > 1 and screen.feed and screen.feed.calm):
             busy.append(await press(screen, next(turn)))
         deadline = time.monotonic() + 120
-        while not (screen._feed and screen._feed.calm) and time.monotonic() < deadline:
+        while not (screen.feed and screen.feed.calm) and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
         await asyncio.sleep(1)
         return busy, [await press(screen, next(turn)) for _ in range(keys)]

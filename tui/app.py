@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from tui.startup import quick_imports, settle
 
 with quick_imports():
-    from textual import work
+    from textual import events, work
     from textual.app import App, SystemCommand
     from textual.binding import Binding, BindingType
 
     from backend.home import home
+    from tui.idle_collector import QUIET, IdleCollector
     from tui.messages import EditConfig, OperationFailed, RunChosen, RunStarted
     from tui.modes import MODE_TABLE, make_screen
     from tui.quitting import quit_question
@@ -143,6 +144,7 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         self._make_demo = make_demo
         self._greet = greet
         self.clock = clock
+        self._collector = IdleCollector()
         self.feed = RunFeed(self, runs, cache_path(root))
         self.actions = RunActions(self, self.feed)
         self._herald = Herald(self, desktop=self.settings.desktop_notices)
@@ -160,6 +162,8 @@ class FluxLoraApp(App[int], inherit_bindings=False):
     def on_ready(self) -> None:
         """After the first paint: everything that takes time."""
         settle()
+        self._collector.start()
+        self.set_interval(QUIET, self._collector.look)
         self.start_loading()
 
     def start_loading(self) -> None:
@@ -209,7 +213,14 @@ class FluxLoraApp(App[int], inherit_bindings=False):
 
     async def on_unmount(self) -> None:
         """Remember the table of runs for the next start."""
+        self._collector.stop()
         await self.feed.close()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Textual's; whoever types is not interrupted."""
+        if isinstance(event, events.InputEvent):
+            self._collector.touch()
+        await super().on_event(event)
 
     @property
     def cloud(self) -> Cloud:

@@ -12,11 +12,12 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from backend.captioning.place import ModalPlace, read_place, write_place
 from backend.captioning.request import CaptioningError, CaptionRequest, request_of
 from backend.datasets.drafts import Drafts
 from backend.datasets.errors import reason
@@ -49,7 +50,8 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        state: ``queued``, ``downloading``, ``loading``, ``captioning``, or one of :data:`ENDED`.
+        state: ``queued``, ``downloading``, ``loading``, ``captioning``, or one of :data:`ENDED`; on Modal
+            before that ``uploading``, ``building`` and ``waiting``.
         done: Pictures done, or bytes while it downloads.
         total: Of how many.
         detail: A few more words; why it failed.
@@ -82,6 +84,7 @@ class CaptionJob:
 
     # -P: the working folder must not be searched for modules.
     CAPTIONER = (sys.executable, "-P", "-m", "backend.trainer.captioner")
+    COURIER = (sys.executable, "-P", "-m", "backend.launchers.modal.captioning")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,6 +105,11 @@ class CaptionJob:
         """Where its captions are kept as drafts; the data folder's place for them if None."""
         where = read_json(self.path / "drafts.json")
         return Path(where) if isinstance(where, str) else None
+
+    @property
+    def place(self) -> ModalPlace | None:
+        """Where on Modal it works; None for this machine."""
+        return read_place(self.path)
 
     @property
     def running(self) -> bool:
@@ -132,7 +140,7 @@ class CaptionJob:
             with ProgressWriter(self.progress_file) as writer:
                 writer.state("queued")
             handle = spawn_detached(
-                (*self.CAPTIONER, str(self.path)),
+                (*(self.CAPTIONER if self.place is None else self.COURIER), str(self.path)),
                 log=self.path / "log.txt",
                 folder=self.path,
                 environment=_environment(self.request.folder) if environment is None else environment,
@@ -167,12 +175,15 @@ class CaptionJob:
         return Follower(self)
 
 
-def make_job(request: CaptionRequest, root: Path | None = None) -> CaptionJob:
+def make_job(
+    request: CaptionRequest, root: Path | None = None, place: ModalPlace | None = None
+) -> CaptionJob:
     """The job of a request: the same one for the same request, so that it goes on where it stopped.
 
     Args:
         request: What is asked.
         root: The data folder; the user's if None.
+        place: Where on Modal it works; None for this machine.
 
     Raises:
         CaptioningError: The dataset is not there, or the folder cannot be made.
@@ -185,6 +196,7 @@ def make_job(request: CaptionRequest, root: Path | None = None) -> CaptionJob:
     try:
         path.mkdir(parents=True, exist_ok=True)
         write_json(path / "request.json", request.record)
+        write_place(path, place)
         write_json(path / "drafts.json", str(base / "datasets" / "drafts"))
     except (OSError, UnicodeEncodeError) as error:
         raise CaptioningError(f"the captioning job cannot be kept in {path}: {error}") from None
@@ -244,10 +256,18 @@ class Follower:
 
 def read_progress(file: Path) -> Progress:
     """How far a job is by its ``progress.jsonl``; a torn last line is left out."""
+    try:
+        with file.open("rb") as lines:
+            return progress_of(lines)
+    except OSError:
+        return Progress()
+
+
+def progress_of(lines: Iterable[bytes]) -> Progress:
+    """How far a job is by the lines of its ``progress.jsonl``."""
     progress = Progress()
-    with contextlib.suppress(OSError), file.open("rb") as lines:
-        for line in lines:
-            _take(line, progress)
+    for line in lines:
+        _take(line, progress)
     return progress
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,18 @@ class ConfigLibrary:
         folder: The project's folder.
         registry: Where runs are looked up; None for no runs.
         trash: Where deleted configs go; ``trash`` in the data folder if None.
+        also: More folders whose configs are listed.
     """
 
-    def __init__(self, folder: Path, registry: Registry | None = None, trash: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        registry: Registry | None = None,
+        trash: Path | None = None,
+        also: Sequence[Path] = (),
+    ) -> None:
         self.folder = folder
+        self.also = tuple(other for other in also if not other.is_relative_to(folder))
         self.registry = registry
         self._trash = trash
 
@@ -86,8 +94,12 @@ class ConfigLibrary:
         return sorted(found, key=lambda entry: (-entry.modified, str(entry.path)))
 
     def _files(self) -> Iterator[Path]:
-        for folder, folders, files in os.walk(self.folder):
-            depth = len(Path(folder).relative_to(self.folder).parts)
+        for top in (self.folder, *self.also):
+            yield from self._files_in(top)
+
+    def _files_in(self, top: Path) -> Iterator[Path]:
+        for folder, folders, files in os.walk(top):
+            depth = len(Path(folder).relative_to(top).parts)
             folders[:] = sorted(
                 name
                 for name in folders

@@ -19,6 +19,7 @@ from backend.home import home
 from backend.trainer.pictures import EXTENSIONS
 
 _MOST_RUNS = 200  # newest runs that are looked at for the last use of a folder
+_MOST_REMOVED = 500  # folders taken off the list that are remembered
 
 
 class LibraryError(DatasetError):
@@ -120,13 +121,44 @@ class Library:
         self._write([*entries, entry])
         return entry
 
-    def remove(self, path: Path) -> None:
-        """Take a folder off the list; its files stay.
+    def learn(self, folders: Iterable[Path]) -> list[Entry]:
+        """Add folders that somebody works with anyway, but for those that were taken off the list before.
+
+        Args:
+            folders: Those that configs and runs name; what is no folder is passed over.
+
+        Returns:
+            Those that were added.
 
         Raises:
             LibraryError: The list cannot be written.
         """
-        self._write([entry for entry in self.entries() if entry.path != path])
+        entries = self.entries()
+        known = {os.path.realpath(path) for path in (*(entry.path for entry in entries), *self._removed())}
+        new: list[Entry] = []
+        for folder in folders:
+            real = os.path.realpath(folder)
+            if real not in known and os.path.isdir(real):
+                known.add(real)
+                name = _free_name(folder.name or str(folder), [*entries, *new])
+                new.append(Entry(name, folder.absolute(), time.time()))
+        if new:
+            self._write([*entries, *new])
+        return new
+
+    def remove(self, path: Path) -> None:
+        """Take a folder off the list; its files stay, and it does not come back by itself.
+
+        Raises:
+            LibraryError: The list cannot be written.
+        """
+        removed = [*(it for it in self._removed() if it != path), path][-_MOST_REMOVED:]
+        self._write([entry for entry in self.entries() if entry.path != path], removed)
+
+    def _removed(self) -> list[Path]:
+        data = read_json(self._file)
+        found = data.get("removed") if isinstance(data, dict) else None
+        return [Path(it) for it in found if isinstance(it, str)] if isinstance(found, list) else []
 
     def rename(self, path: Path, name: str) -> Entry:
         """Call a dataset something else; its folder keeps its name.
@@ -147,11 +179,17 @@ class Library:
                 return entries[position]
         raise LibraryError(f"{path} is not in the library")
 
-    def _write(self, entries: Iterable[Entry]) -> None:
+    def _write(self, entries: Iterable[Entry], removed: Iterable[Path] | None = None) -> None:
+        entries = list(entries)
+        if removed is None:
+            listed = {entry.path for entry in entries}
+            removed = [path for path in self._removed() if path not in listed]
         records = [{"name": entry.name, "path": str(entry.path), "added": entry.added} for entry in entries]
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            write_json(self._file, {"version": 1, "datasets": records})
+            write_json(
+                self._file, {"version": 1, "datasets": records, "removed": [str(path) for path in removed]}
+            )
         except OSError as error:
             raise LibraryError(f"{self._file} cannot be written: {reason(error)}") from None
         except UnicodeEncodeError:
@@ -193,24 +231,44 @@ def last_used(paths: Iterable[Path], root: Path | None = None) -> dict[Path, Run
     return found
 
 
-def last_config(path: Path, configs: Iterable[Path]) -> RunUse | None:
-    """The newest of some config files that a dataset is used in; reads them."""
-    wanted, found = os.path.realpath(path), None
+def last_configs(paths: Iterable[Path], configs: Iterable[Path]) -> dict[Path, RunUse]:
+    """The newest of some config files that each dataset is used in; reads them."""
+    wanted = {os.path.realpath(path): path for path in paths}
+    found: dict[Path, RunUse] = {}
     for config in configs:
         try:
             changed = config.stat().st_mtime
         except OSError:
             continue
-        if found is not None and changed <= found.created:
-            continue
         for folder, resolutions, trigger in _uses_in(config):
-            if os.path.realpath(folder) == wanted:
-                found = RunUse("", config.stem, changed, resolutions, trigger)
+            path = wanted.get(os.path.realpath(folder))
+            if path is not None and (path not in found or changed > found[path].created):
+                found[path] = RunUse("", config.stem, changed, resolutions, trigger)
     return found
 
 
+def named_folders(configs: Iterable[Path], root: Path | None = None) -> list[Path]:
+    """The dataset folders that configs name, and those of the last 200 runs; reads all of them.
+
+    Args:
+        configs: Files of configs.
+        root: The data folder; the user's if None.
+    """
+    from backend.runs.registry import Registry
+
+    try:
+        runs = sorted(Registry(root).all(), key=lambda run: run.created, reverse=True)[:_MOST_RUNS]
+    except OSError:
+        runs = []
+    files = [*configs, *(run.path / "config.yaml" for run in runs)]
+    return list(dict.fromkeys(Path(folder) for file in files for folder, *_ in _uses_in(file)))
+
+
 def _uses_in(config: Path) -> list[tuple[str, tuple[int, ...], str]]:
-    """Folder, resolutions and trigger word of each dataset in a config; nothing if it cannot be read."""
+    """Folder, resolutions and trigger word of each dataset in a config; nothing if it cannot be read.
+
+    A relative folder is one beside the config.
+    """
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -220,7 +278,7 @@ def _uses_in(config: Path) -> list[tuple[str, tuple[int, ...], str]]:
         trigger = process.get("trigger_word")
         return [
             (
-                entry["folder_path"],
+                os.path.join(config.parent, os.path.expanduser(entry["folder_path"])),
                 _resolutions(entry.get("resolution")),
                 trigger if type(trigger) is str else "",
             )

@@ -16,7 +16,7 @@ from backend.datasets.lint import RULES, LintOptions
 from backend.datasets.problems import Problem
 from backend.datasets.rules.pictures import SUFFIXES
 from backend.datasets.scan import Item
-from backend.datasets.sidecar import Marks, marks_of, set_many
+from backend.datasets.sidecar import Marks, change_many, marks_of, set_many
 from backend.datasets.trash import Trash
 from backend.files import atomic_file
 from backend.trainer.captions import CaptionError, read_caption
@@ -177,12 +177,12 @@ class _Mender:
 
     def _exclude(self, problem: Problem) -> Done:
         path = self._item(problem).path
-        before = set_many({path: replace(marks_of(path), excluded=True)})
+        before = change_many({path: lambda marks: replace(marks, excluded=True)})
         return "is excluded from training", partial(_remark, before)
 
     def _uncrop(self, problem: Problem) -> Done:
         path = self._item(problem).path
-        before = set_many({path: replace(marks_of(path), crop=None)})
+        before = change_many({path: lambda marks: replace(marks, crop=None)})
         return "has no crop any more", partial(_remark, before)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -47,11 +47,15 @@ class Prepared:
         source: The picture.
         target: What was written; None if it could not be.
         problem: Why not, a clause about the picture.
+        ticket: Of the original in the trash, where the dataset itself was changed.
+        marks: What was noted about the original.
     """
 
     source: Path
     target: Path | None
     problem: str | None = None
+    ticket: str | None = None
+    marks: Marks = field(default_factory=Marks)
 
 
 def prepare(items: Iterable[Item], options: PrepareOptions, trash: Trash | None = None) -> Iterator[Prepared]:
@@ -74,14 +78,39 @@ def prepare(items: Iterable[Item], options: PrepareOptions, trash: Trash | None 
             raise DatasetError(f"the folder {options.target} cannot be made: {reason(error)}") from None
     for item in items:
         try:
-            yield Prepared(item.path, _prepare(item, options, trash))
+            yield _prepare(item, options, trash)
         except (DatasetError, PictureError) as error:
             yield Prepared(item.path, None, str(error))
         except OSError as error:
             yield Prepared(item.path, None, f"cannot be written ({reason(error)})")
 
 
-def _prepare(item: Item, options: PrepareOptions, trash: Trash | None) -> Path:
+def unprepare(results: Iterable[Prepared], trash: Trash | None = None) -> list[Path]:
+    """Bring back the originals of pictures that were prepared in place; their successors go to the trash.
+
+    Args:
+        results: What :func:`prepare` said; those that changed nothing in the dataset are passed over.
+        trash: Where the originals are; the user's if None.
+
+    Returns:
+        The originals.
+
+    Raises:
+        DatasetError: A file cannot be moved; those before it are back.
+    """
+    trash = trash or Trash()
+    back: list[Path] = []
+    for result in results:
+        if result.target is None or result.ticket is None:
+            continue
+        if result.target.exists():
+            trash.delete([result.target], caption_ext=None)
+        back += trash.undo(result.ticket)
+        set_many({result.target: Marks()} | {result.source: result.marks})
+    return back
+
+
+def _prepare(item: Item, options: PrepareOptions, trash: Trash | None) -> Prepared:
     suffix = ".png" if options.format == "png" else ".jpg"
     inside = Path(item.name).with_suffix(suffix)
     target = item.path.with_suffix(suffix) if options.target is None else options.target / inside
@@ -93,6 +122,7 @@ def _prepare(item: Item, options: PrepareOptions, trash: Trash | None) -> Path:
         image = image.crop(item.crop.corners)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.prepared")
+    ticket: str | None = None
     try:
         with atomic_file(temporary) as file:
             if options.format == "png":
@@ -100,7 +130,7 @@ def _prepare(item: Item, options: PrepareOptions, trash: Trash | None) -> Path:
             else:
                 image.save(file, "JPEG", quality=options.quality, subsampling=0)
         if options.target is None:
-            (trash or Trash()).delete([item.path], caption_ext=None)
+            ticket = (trash or Trash()).delete([item.path], caption_ext=None).id
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -112,4 +142,4 @@ def _prepare(item: Item, options: PrepareOptions, trash: Trash | None) -> Path:
     changes = {target: marks} if options.target is not None else {item.path: Marks(), target: marks}
     if marks != Marks() or (options.target is None and (item.excluded or item.crop)):
         set_many(changes)
-    return target
+    return Prepared(item.path, target, ticket=ticket, marks=Marks(item.excluded, item.crop))

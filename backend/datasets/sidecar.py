@@ -12,18 +12,22 @@ kept when the file is written.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from backend.datasets.errors import DatasetError, reason
 from backend.files import write_json
+from backend.home import cache_dir
 
 SIDECAR = ".fluxlora.json"
 VERSION = 1
+_PATIENCE = 10.0  # seconds for another program that writes the same sidecar; it takes milliseconds
 _LARGEST = 16 * 2**20  # bytes; far more than 100,000 marked pictures need
 
 
@@ -117,26 +121,67 @@ def set_marks(path: Path, marks: Marks) -> Marks:
 
 
 def set_many(changes: Mapping[Path, Marks]) -> dict[Path, Marks]:
-    """Note marks about many pictures, each folder's file replaced once.
+    """Note marks about many pictures, as :func:`change_many`.
 
-    A damaged sidecar is set aside as ``.fluxlora.json.damaged`` first. Giving back what is returned
-    undoes the change.
+    Raises:
+        SidecarError: As :func:`change_many`.
+    """
+
+    def always(marks: Marks) -> Callable[[Marks], Marks]:
+        return lambda before: marks
+
+    return change_many({path: always(marks) for path, marks in changes.items()})
+
+
+def change_many(changes: Mapping[Path, Callable[[Marks], Marks]]) -> dict[Path, Marks]:
+    """Change marks of many pictures, each folder's file replaced once.
+
+    What others wrote meanwhile, in this process or another one of this machine, is read first and kept.
+    A damaged sidecar is set aside as ``.fluxlora.json.damaged``.
+
+    Args:
+        changes: By picture, its marks from those that the file has.
+
+    Returns:
+        The marks before; :func:`set_many` with them undoes the change.
 
     Raises:
         SidecarError: A sidecar is of a newer version, or cannot be written; folders done before stay done.
     """
     before: dict[Path, Marks] = {}
-    folders: dict[Path, dict[str, Marks]] = {}
-    for path, marks in changes.items():
-        folders.setdefault(path.parent, {})[path.name] = marks
-    with _lock:
-        for folder, named in folders.items():
+    folders: dict[Path, dict[str, Callable[[Marks], Marks]]] = {}
+    for path, change in changes.items():
+        folders.setdefault(path.parent, {})[path.name] = change
+    for folder, named in folders.items():
+        with _alone(folder):
             for name, old in _change(folder, named).items():
                 before[folder / name] = old
     return before
 
 
-def _change(folder: Path, named: Mapping[str, Marks]) -> dict[str, Marks]:
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else on this machine writes the folder's sidecar meanwhile.
+
+    The lock's file lies among the app's own: in the folder it would be one more thing to explain. Where there
+    is no place for it, this process alone is kept in order.
+    """
+    from filelock import FileLock, Timeout
+
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]
+    path = cache_dir() / "locks" / f"{name}.lock"
+    with _lock, contextlib.ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(path, timeout=_PATIENCE))
+        except Timeout:
+            raise SidecarError(f"{folder / SIDECAR} is being written by another program; try again") from None
+        except OSError:
+            pass
+        yield
+
+
+def _change(folder: Path, named: Mapping[str, Callable[[Marks], Marks]]) -> dict[str, Marks]:
     path = folder / SIDECAR
     try:
         data = _load(path)
@@ -145,9 +190,10 @@ def _change(folder: Path, named: Mapping[str, Marks]) -> dict[str, Marks]:
         _set_aside(path)
     pictures: dict[str, Any] = dict(data.get("pictures", {}))
     before: dict[str, Marks] = {}
-    for name, marks in named.items():
+    for name, change in named.items():
         old = pictures.get(name)
         before[name] = _marks(old) or Marks() if old is not None else Marks()
+        marks = change(before[name])
         entry = {key: value for key, value in old.items() if key not in ("excluded", "crop")} if isinstance(
             old, dict
         ) else {}  # fmt: skip

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 _QUALITY = 88
 _PRUNE_EVERY = 256  # new files on disk between two looks at how much there is
-_DECODERS = 2  # large pictures decoded at the same time: bounds the memory
+_DECODERS = 2  # pictures decoded at the same time
+_MOST = 64_000_000  # pixels that are decoded for a thumbnail, at the fraction that the format offers: 192 MB
+_LARGE = 8_000_000  # pixels from which on one is decoded at a time
+_large = threading.Lock()
 
 
 class ThumbnailError(DatasetError):
@@ -147,19 +150,26 @@ def _decode(path: Path, most: tuple[int, int], crop: Box | None) -> Image:
 
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
+            edge = max(most)
             if crop is None:
-                # A JPEG is decoded at a fraction of its size; sides may be swapped by EXIF.
-                edge = max(most)
-                file.draft(None, (edge, edge))
-                file.thumbnail((edge, edge), Image.Resampling.BILINEAR, reducing_gap=2.0)
-                image = ImageOps.exif_transpose(file)
-            else:
-                image = ImageOps.exif_transpose(file)
-                if crop.fits(*image.size):
-                    image = image.crop(crop.corners)
-            image = _rgb(image)
-            image.thumbnail(most, Image.Resampling.BILINEAR, reducing_gap=2.0)
+                file.draft(None, (edge, edge))  # a JPEG is decoded at a fraction of its size
+            pixels = file.width * file.height
+            if pixels > _MOST:
+                many = f"{pixels / 1e6:.0f} megapixels"
+                raise ThumbnailError(f"has {many}, too many to show it small; it trains all the same")
+            with _large if pixels > _LARGE else contextlib.nullcontext():
+                if crop is None:
+                    file.thumbnail((edge, edge), Image.Resampling.BILINEAR, reducing_gap=2.0)
+                    image = ImageOps.exif_transpose(file)  # which may swap the sides
+                else:
+                    image = ImageOps.exif_transpose(file)
+                    if crop.fits(*image.size):
+                        image = image.crop(crop.corners)
+                image = _rgb(image)
+                image.thumbnail(most, Image.Resampling.BILINEAR, reducing_gap=2.0)
             return image
+    except ThumbnailError:
+        raise
     except UnidentifiedImageError:
         raise ThumbnailError("is not a picture that can be read") from None
     except Image.DecompressionBombError:

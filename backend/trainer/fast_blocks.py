@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu, layer_norm, rms_norm, silu
 
+from backend.trainer.products import at_strength, input_gradient, product_plus
+
 EPS = 1e-6  # of all norms in FLUX's blocks
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -64,11 +66,11 @@ class _WithLora(torch.autograd.Function):
         bias: torch.Tensor | None,
         a: torch.Tensor,
         b: torch.Tensor,
-        strength: torch.Tensor,
+        strength: torch.Tensor | None,
         rows: Rows,
         needs_dx: bool,
     ) -> torch.Tensor:
-        ranks = (x @ a.t()) * strength
+        ranks = at_strength(x @ a.t(), strength)
         wide = torch.cat((x, ranks), dim=-1)
         result = wide @ weight.t() if bias is None else torch.addmm(bias, wide, weight.t())
         ctx.save_for_backward(wide, weight, a, b, strength)
@@ -83,11 +85,9 @@ class _WithLora(torch.autograd.Function):
         x, ranks = wide[:, :width], wide[:, width:]
         dx = None
         if ctx.needs_dx:
-            both = grad @ weight
-            dranks = both[:, width:] * strength
-            dx = both[:, :width] + dranks @ a  # a compiler adds in whatever reads it next
+            dx, dranks = input_gradient(grad, weight, a, strength)
         else:
-            dranks = rank_gradient(grad, b, ctx.rows) * strength
+            dranks = at_strength(rank_gradient(grad, b, ctx.rows), strength)
         da = dranks.t() @ x
         db = b_gradient(grad, ranks, rank, ctx.rows)
         return dx, None, None, da, db, None, None, None
@@ -109,22 +109,21 @@ class _BesideLora(torch.autograd.Function):
         a: torch.Tensor,
         b: torch.Tensor,
         diagonal: torch.Tensor,
-        strength: torch.Tensor,
+        strength: torch.Tensor | None,
         rows: Rows,
         needs_dx: bool,
     ) -> torch.Tensor:
-        ranks = (x @ a.t()) * strength
-        result = x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
+        ranks = at_strength(x @ a.t(), strength)
         ctx.save_for_backward(x, ranks, weight, a, diagonal, strength)
         ctx.rows, ctx.rank, ctx.needs_dx = rows, b.shape[1], needs_dx
-        return result + ranks @ diagonal.t()  # a compiler adds in whatever reads it next
+        return product_plus(x, weight.t(), bias, ranks, diagonal.t())
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         (grad,) = gradients
         x, ranks, weight, a, diagonal, strength = ctx.saved_tensors
-        dranks = (grad @ diagonal) * strength
-        dx = grad @ weight + dranks @ a if ctx.needs_dx else None
+        dranks = at_strength(grad @ diagonal, strength)
+        dx = product_plus(grad, weight, None, dranks, a) if ctx.needs_dx else None
         da = dranks.t() @ x
         db = b_gradient(grad, ranks, ctx.rank, ctx.rows)
         return dx, None, None, da, db, None, None, None, None
@@ -147,7 +146,7 @@ def b_gradient(grad: torch.Tensor, ranks: torch.Tensor, rank: int, rows: Rows) -
 
 
 def linear(
-    x: torch.Tensor, layer: Product, rows: Rows, strength: torch.Tensor, needs_dx: bool = True
+    x: torch.Tensor, layer: Product, rows: Rows, strength: torch.Tensor | None, needs_dx: bool = True
 ) -> torch.Tensor:
     """The fused layer on ``x`` ``[..., in]``, with its adapter at ``strength``: ``[..., out]``."""
     flat = x.reshape(-1, x.shape[-1])
@@ -226,7 +225,7 @@ def double_block(
     temb: torch.Tensor,
     cos: torch.Tensor,
     sin: torch.Tensor,
-    strength: torch.Tensor,
+    strength: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Picture tokens ``[b, n, width]`` and text tokens ``[b, m, width]``, each after the block."""
 
@@ -257,7 +256,7 @@ def single_block(
     temb: torch.Tensor,
     cos: torch.Tensor,
     sin: torch.Tensor,
-    strength: torch.Tensor,
+    strength: torch.Tensor | None,
 ) -> torch.Tensor:
     """Text and picture tokens ``[b, m + n, width]`` after the block."""
     width = x.shape[-1]

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from backend.trainer.attention_kernels import native
+from backend.trainer.diagonals import Diagonals
 from backend.trainer.fast_blocks import (
     Attention,
     Double,
@@ -79,8 +80,8 @@ class _Fused:
 
     product: Product
     rows: Rows
-    columns: list[torch.Tensor]  # where B's matrices lie in the weight
-    sources: list[torch.Tensor]
+    width: int  # of the input
+    strips: list[tuple[int, int, torch.Tensor]]  # of copies of B: first output, first rank, what is copied
     leaves: list[tuple[torch.Tensor, torch.Tensor]]  # each with the place of its gradient
 
 
@@ -160,8 +161,18 @@ class FastFlux:
                 self._blocks.append((shape, Single(**products, **norms)))
         self._leaves = [leaf for one in self._fused for leaf, _ in one.leaves]
         self._gradients = [place for one in self._fused for _, place in one.leaves]
-        self._columns = [column for one in self._fused for column in one.columns]
-        self._sources = [source for one in self._fused for source in one.sources]
+        inside = [one for one in self._fused if one.strips and one.product.diagonal is None]
+        self._columns = [
+            one.product.weight[first : first + b.shape[0], one.width + at : one.width + at + lora.rank]
+            for one in inside
+            for first, at, b in one.strips
+        ]
+        self._sources = [b for one in inside for *_, b in one.strips]
+        beside = [(one.product.diagonal, one.strips) for one in self._fused if one.strips]
+        copies = [(diagonal, strips) for diagonal, strips in beside if diagonal is not None]
+        self._diagonals = (
+            Diagonals(self.flat.compute, lora.rank, *zip(*copies, strict=True)) if copies else None
+        )
         self._parameters = [self.flat.master, *lora.parameters.values()]
         self._stamp = -1
         self._empty = True
@@ -221,7 +232,9 @@ class FastFlux:
             (first, end) for name, first, end in zip(full, ends, ends[1:], strict=False) if name in adapted
         )
         ranks = rank * len(adapted)
-        beside = fp8 or (bool(adapted) and not self._in_k(ends[-1], width))
+        # A copy of B inside the weight would take longer than the product of one row.
+        alone = product_name.startswith("norm") or not self._in_k(ends[-1], width)
+        beside = fp8 or (bool(adapted) and alone)
         dtype, device = self._dtype, self._device
         weight = torch.zeros(ends[-1], width + (0 if beside else ranks), dtype=dtype, device=device)
         bias = None
@@ -235,7 +248,7 @@ class FastFlux:
                 if bias is not None:
                     base.bias.data = bias[first:end]
         leaves: list[tuple[torch.Tensor, torch.Tensor]] = []
-        columns, sources = [], []
+        strips: list[tuple[int, int, torch.Tensor]] = []
         product = Product(weight, bias)
         if fp8:
             product = quantised(product)
@@ -246,15 +259,19 @@ class FastFlux:
             outputs = sum(end - first for first, end in rows)
             two = self.flat.leaf([f"{n}.lora_B.weight" for n in adapted], (outputs, rank))
             leaves = [one, two]
-            diagonal = torch.zeros(ends[-1], ranks, dtype=dtype, device=device) if beside else None
-            place = weight[:, width:] if diagonal is None else diagonal
+            b = two[0].detach()
+            diagonal: torch.Tensor | None = None
+            if beside and outputs == ends[-1] and len(adapted) == 1:
+                diagonal = b  # itself
+            else:
+                if beside:
+                    diagonal = torch.zeros(ends[-1], ranks, dtype=dtype, device=device)
+                at = 0
+                for i, (first, end) in enumerate(rows):
+                    strips.append((first, i * rank, b[at : at + end - first]))
+                    at += end - first
             product = product._replace(a=one[0], b=two[0], diagonal=diagonal)
-            at = 0
-            for i, (first, end) in enumerate(rows):
-                columns.append(place[first:end, i * rank : (i + 1) * rank])
-                sources.append(two[0].detach()[at : at + end - first])
-                at += end - first
-        fused = _Fused(product, rows, columns, sources, leaves)
+        fused = _Fused(product, rows, width, strips, leaves)
         self._fused.append(fused)
         return fused
 
@@ -290,6 +307,8 @@ class FastFlux:
         self._stamp = self._version()
         if self._columns:
             torch._foreach_copy_(self._columns, self._sources)
+        if self._diagonals is not None:
+            self._diagonals.refresh()
 
     def _version(self) -> int:
         """Changes whenever anybody changes a weight: a resume, a moving average that is swapped in."""
@@ -384,9 +403,11 @@ class FastFlux:
             and self._dtype != torch.float16
         )
 
-    def _strength(self) -> torch.Tensor:
+    def _strength(self) -> torch.Tensor | None:
         layer = self._watched[0]
         value = 0.0 if layer._disable_adapters else float(layer.scaling[ADAPTER])
+        if value == 1.0:
+            return None
         kept = self._strengths.get(value)
         if kept is None:
             kept = self._strengths[value] = torch.tensor(value, device=self._device, dtype=self._dtype)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from backend.trainer.fast_blocks import Product, Rows, b_gradient
+from backend.trainer.products import at_strength, scaled_product_plus
 
 FORMAT = torch.float8_e4m3fn
 _LARGEST = 448.0  # of float8_e4m3fn
@@ -47,16 +48,24 @@ def can_compute(device: torch.device) -> bool:
 
 
 def product_fp8(
-    x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None = None
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    scale: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    ranks: torch.Tensor | None = None,
+    up: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """``x W^T + bias`` in the format of ``x``: ``[n, k]`` by a float8 ``[m, k]`` with scales ``[1, m]``.
+    """``x W^T + bias + ranks up`` like ``x``: ``[n, k]`` by a float8 ``[m, k]`` with scales ``[1, m]``.
 
     Without such products on the device, the rounding is the same and the arithmetic float32's.
     """
     codes, own = scaled(x)
     if x.device.type in _EMULATED:
         result = ((codes.float() @ weight.float().t()) * own * scale).to(x.dtype)
-        return result if bias is None else result + bias
+        result = result if bias is None else result + bias
+        return result if ranks is None or up is None else result + ranks @ up
+    if ranks is not None and up is not None:
+        return scaled_product_plus(codes, weight, own, scale, bias, ranks, up)
     return torch._scaled_mm(
         codes, weight.t(), scale_a=own, scale_b=scale, bias=bias, out_dtype=x.dtype, use_fast_accum=True
     )
@@ -77,21 +86,20 @@ class _Linear(torch.autograd.Function):
         a: torch.Tensor,
         b: torch.Tensor,
         diagonal: torch.Tensor,
-        strength: torch.Tensor,
+        strength: torch.Tensor | None,
         rows: Rows,
     ) -> torch.Tensor:
-        ranks = (x @ a.t()) * strength
-        result = product_fp8(x, weight, scale, bias)
+        ranks = at_strength(x @ a.t(), strength)
         ctx.save_for_backward(x, ranks, transposed, scale_transposed, a, diagonal, strength)
         ctx.rows, ctx.rank = rows, b.shape[1]
-        return result + ranks @ diagonal.t()
+        return product_fp8(x, weight, scale, bias, ranks, diagonal.t())
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         (grad,) = gradients
         x, ranks, transposed, scale_transposed, a, diagonal, strength = ctx.saved_tensors
-        dranks = (grad @ diagonal) * strength
-        dx = product_fp8(grad, transposed, scale_transposed) + dranks @ a
+        dranks = at_strength(grad @ diagonal, strength)
+        dx = product_fp8(grad, transposed, scale_transposed, None, dranks, a)
         da = dranks.t() @ x
         db = b_gradient(grad, ranks, ctx.rank, ctx.rows)
         return dx, None, None, None, None, None, da, db, None, None, None
@@ -118,7 +126,7 @@ class _Frozen(torch.autograd.Function):
         return product_fp8(gradients[0], *ctx.saved_tensors), None, None, None, None, None
 
 
-def linear_fp8(x: torch.Tensor, layer: Product, rows: Rows, strength: torch.Tensor) -> torch.Tensor:
+def linear_fp8(x: torch.Tensor, layer: Product, rows: Rows, strength: torch.Tensor | None) -> torch.Tensor:
     """The fused layer on ``x`` ``[n, in]``, its adapter at ``strength``: ``[n, out]``."""
     weights = layer.weight, layer.scale, layer.transposed, layer.scale_transposed, layer.bias
     if layer.a is None or layer.b is None:

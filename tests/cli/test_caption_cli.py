@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.captioning.job import Follower
+from backend.captioning.job import CaptionJob, Follower
 from backend.datasets.drafts import Drafts
 from backend.datasets.journal import Journal
 from tests.pretend_captioner import pretend_captioner
@@ -80,3 +80,26 @@ def test_ctrl_c_stops_it_and_the_same_command_goes_on(
 def test_a_folder_that_is_not_there(tmp_path: Path, folder: Path, capsys) -> None:
     assert run(["caption", str(tmp_path / "nowhere")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--gpu", "L4"], "are for --backend modal"),
+        (["--backend", "modal", "--gpu", "X1"], "is no GPU of Modal's"),
+        (["--backend", "modal", "--budget", "much"], "is no number of dollars"),
+        (["--backend", "modal", "--budget", "nan"], "more than 0"),
+        (["--backend", "modal", "--budget", "0.01"], "captioning needs at least 120"),
+    ],
+)
+def test_a_place_that_makes_no_sense_is_a_sentence(folder: Path, capsys, words: list[str], said: str) -> None:
+    assert run(["caption", str(folder), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_on_modal_the_courier_does_it(folder: Path, monkeypatch, capsys) -> None:
+    pretend_captioner(monkeypatch)
+    monkeypatch.setattr(CaptionJob, "COURIER", CaptionJob.CAPTIONER)
+    monkeypatch.setattr(CaptionJob, "CAPTIONER", ("none",))
+    assert run(["caption", str(folder), "--backend", "modal", "--gpu", "t4"]) == 0
+    assert "1 draft;" in capsys.readouterr().out

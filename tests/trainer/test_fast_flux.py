@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from backend.trainer import products
 from backend.trainer.assembly import Assembly, assemble
 from backend.trainer.batches import Batch
 from backend.trainer.buckets import Bucket
+from backend.trainer.diagonals import Diagonals
 from backend.trainer.ema import Ema
 from backend.trainer.fast_flux import IN_K, FastFlux, why_not
 from backend.trainer.flat_optimizer import FlatAdamW
@@ -112,6 +114,52 @@ def test_compiled_blocks_compute_the_same_in_one_graph(tiny_flux: Path) -> None:
     plain, fast = Model(tiny_flux), Model(tiny_flux, fast={"compiler": compiler})
     for height in (8, 12):
         compare(plain, fast, height)
+
+
+@pytest.mark.parametrize("in_k", ["on", "off"])
+def test_products_written_in_place_compute_the_same(
+    tiny_flux: Path, in_k: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "IN_PLACE_ON", {"cpu"})  # as on a GPU
+    compiler = functools.partial(torch.compile, backend="aot_eager", fullgraph=True)
+    settings = {"lora_in_k": IN_K[in_k]}
+    plain, fast = Model(tiny_flux), Model(tiny_flux, fast=settings)
+    compiled = Model(tiny_flux, fast={"compiler": compiler, **settings})
+    compare(plain, fast)
+    compare(plain, compiled)
+
+
+def test_operators_keep_the_rules_of_operators() -> None:
+    def some(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+    x, right, bias, ranks, up = some(6, 8), some(8, 10), some(10), some(6, 4), some(4, 10)
+    operators = torch.ops.fluxlora
+    for case in (bias, None):
+        torch.library.opcheck(operators.product_plus, (x, right.t().contiguous().t(), case, ranks, up))
+    weight, a, strength = some(10, 12), some(4, 8), torch.tensor(0.5)
+    torch.library.opcheck(operators.input_gradient, (some(6, 10), weight, a, strength))
+    scaled = products.product_plus(x, right, bias, ranks, up)
+    assert torch.allclose(scaled, operators.product_plus(x, right, bias, ranks, up), atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [4, 6, 7])
+def test_diagonals_follow_their_matrices(rank: int) -> None:
+    compute = torch.zeros(64 * 40)
+    sizes, at, parts = (5, 3, 9), 64, []
+    for size in sizes:
+        parts.append(compute[at : at + size * rank].view(size, rank))
+        at += size * rank
+    one, two = torch.zeros(10, 2 * rank), torch.zeros(9, rank)
+    strips = [[(0, 0, parts[0]), (7, rank, parts[1])], [(0, 0, parts[2])]]
+    diagonals = Diagonals(compute, rank, [one, two], strips)
+    for seed in (1, 2):
+        compute.normal_(generator=torch.Generator().manual_seed(seed))
+        diagonals.refresh()
+        assert torch.equal(one[:5, :rank], parts[0])
+        assert torch.equal(one[7:, rank:], parts[1])
+        assert torch.equal(two, parts[2])
+        assert int(one.count_nonzero()) == 8 * rank
 
 
 def test_weights_changed_by_others_count_at_once(tiny_flux: Path) -> None:

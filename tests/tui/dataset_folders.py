@@ -60,7 +60,7 @@ async def open_browser(pilot: Pilot[Any]) -> DatasetBrowserScreen:
     await until(lambda: isinstance(pilot.app.screen, DatasetBrowserScreen))
     screen = pilot.app.screen
     assert isinstance(screen, DatasetBrowserScreen)
-    await until(lambda: screen._feed is not None and screen._feed.calm)
+    await until(lambda: screen.feed is not None and screen.feed.calm)
     await pilot.pause()
     return screen
 

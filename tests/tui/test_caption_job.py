@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Checkbox, Input, RadioButton
 
+from backend.captioning.place import ModalPlace
 from backend.captioning.request import CaptionRequest
 from tests.pretend_captioner import pretend_captioner
 from tests.tui.dataset_folders import library_app, make_dataset, open_browser, said
 from tests.tui.fakes import screen_text, until
-from tui.screens.caption_job import CaptionJobScreen
+from tui.screens.caption_job import Asked, CaptionJobScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.widgets.caption_editor import CaptionEditor
 
@@ -95,10 +96,11 @@ async def test_keys_of_the_dialog(tmp_path: Path, folder: Path) -> None:
         await pilot.press("space")
         dialog = await open_dialog(pilot)
         assert "Caption 1 picture" in screen_text(app)
-        answers: list[CaptionRequest | None] = []
+        answers: list[Asked | None] = []
         monkey = dialog.dismiss
         dialog.dismiss = lambda result=None: (answers.append(result), monkey(None))[1]  # type: ignore[method-assign]
-        await pilot.press("right", "right", "space")
+        assert app.focused is dialog.query_one("#where")
+        await pilot.press("tab", "right", "right", "space")
         await until(lambda: dialog.query_one("#another", RadioButton).value)
         await pilot.press("f6")
         await until(lambda: "Name the model first." in screen_text(app))
@@ -108,8 +110,33 @@ async def test_keys_of_the_dialog(tmp_path: Path, folder: Path) -> None:
         assert dialog.query_one(Checkbox).value
         await pilot.press("shift+tab", "enter")
         assert answers == [
-            CaptionRequest(folder, "me/model", "what", "sks", True, ("ape.png",), ".txt"),
+            Asked(CaptionRequest(folder, "me/model", "what", "sks", True, ("ape.png",), ".txt")),
         ]
+
+
+async def test_a_gpu_of_modals_and_what_it_may_cost(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_browser(pilot)
+        dialog = await open_dialog(pilot)
+        answers: list[Asked | None] = []
+        dialog.dismiss = lambda result=None: answers.append(result)  # type: ignore[method-assign,assignment]
+        assert not dialog.query_one("#cloud").display
+        await pilot.press("right", "space")
+        await until(lambda: "about $0.0" in screen_text(app))
+        dialog.query_one("#gpu", Input).value = "l5"
+        await until(lambda: "did you mean" in screen_text(app))
+        await pilot.press("ctrl+s")
+        assert app.focused is dialog.query_one("#budget")
+        assert answers == []
+        dialog.query_one("#gpu", Input).value = "l40s"
+        dialog.query_one("#budget", Input).value = "0.001"
+        await until(lambda: "$0.00 pays for" in screen_text(app))
+        dialog.query_one("#budget", Input).value = "$2.5"
+        await pilot.press("ctrl+s")
+        (asked,) = answers
+        assert asked is not None
+        assert asked.place == ModalPlace("L40S", 2.5)
 
 
 def browser_of(app):

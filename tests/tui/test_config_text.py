@@ -14,8 +14,9 @@ from tui.screens.choose import ChooseScreen
 from tui.screens.config_diff import ConfigDiffScreen
 from tui.screens.config_help import KeyHelpScreen
 from tui.screens.configs import ConfigsScreen
+from tui.widgets.exact_document import ExactDocument
 from tui.widgets.find_bar import FindBar, find_all
-from tui.widgets.yaml_area import ExactDocument, YamlArea
+from tui.widgets.yaml_area import YamlArea
 
 if TYPE_CHECKING:
     from rich.segment import Segment

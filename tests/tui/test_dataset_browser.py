@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import Checkbox, Input, RadioButton
 
 from backend.datasets.phash import Fingerprint, fingerprint
 from backend.datasets.sidecar import Box, marks_of
@@ -313,7 +313,7 @@ async def test_a_bulk_edit_is_previewed_applied_and_taken_back(tmp_path: Path, f
         await until(lambda: screen.planned is None and "pattern" in screen_text(app).lower())
         screen.query_one("#field-0", Input).value = r"\ba (?=\w)"
         await until(lambda: "2 captions would change" in screen_text(app))
-        assert "+ the bear, snow, snow" in screen_text(app)
+        await until(lambda: "+ the bear, snow, snow" in screen_text(app))
         await pilot.press("pagedown", "pageup", "shift+tab", "ctrl+s")
         await until(lambda: (folder / "bear.txt").read_text() == "the bear, snow, snow")
         await until(lambda: "2 captions changed" in said(app))
@@ -359,6 +359,26 @@ async def test_excluding_deleting_and_undo(tmp_path: Path, folder: Path) -> None
         await until(lambda: len(screen.shelf) == 5 and len(screen.session.undos) == 2)
         await pilot.press("u")
         await until(lambda: marks_of(folder / "ape.png").excluded)
+
+
+async def test_pictures_prepared_in_place_come_back_with_one_key(tmp_path: Path, folder: Path) -> None:
+    write_picture(folder / "ape.png", (800, 600))
+    original = (folder / "ape.png").read_bytes()
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("space")
+        screen.action_prepare()
+        await until(lambda: isinstance(app.screen, PrepareScreen) and bool(app.screen.query("#jpeg")))
+        app.screen.query_one("#jpeg", RadioButton).value = True
+        app.screen.query_one("#in-place", Checkbox).value = True
+        await pilot.press("ctrl+s")
+        await until(lambda: (folder / "ape.jpg").is_file() and not (folder / "ape.png").exists())
+        await until(lambda: "u brings the originals back" in said(app))
+        await until(lambda: len(screen.session.undos) == 1)
+        await pilot.press("u")
+        await until(lambda: (folder / "ape.png").is_file() and not (folder / "ape.jpg").exists())
+        assert (folder / "ape.png").read_bytes() == original
 
 
 async def test_a_crop_is_chosen_by_keys(tmp_path: Path, folder: Path) -> None:
@@ -449,7 +469,7 @@ async def test_changes_from_outside_appear(tmp_path: Path, folder: Path) -> None
         (folder / "yak.png").unlink()
         await until(lambda: "yak.png" not in screen.shelf.names)
         await pilot.press("f5")
-        await until(lambda: screen._feed is not None and screen._feed.calm)
+        await until(lambda: screen.feed is not None and screen.feed.calm)
 
 
 async def test_a_folder_that_is_deleted_while_open_loses_nothing(tmp_path: Path, folder: Path) -> None:
@@ -465,7 +485,7 @@ async def test_a_folder_that_is_deleted_while_open_loses_nothing(tmp_path: Path,
         assert not folder.exists()  # noqa: ASYNC240
         assert screen.query_one(CaptionEditor).text.startswith("mine")
         away.rename(folder)
-        await until(lambda: screen._feed is not None and not screen._feed.gone)
+        await until(lambda: screen.feed is not None and not screen.feed.gone)
         await until(lambda: "animals · 5 pictures" in screen_text(app))
         await pilot.press("ctrl+s")
         await until(lambda: (folder / "ape.txt").read_text().startswith("mine"))

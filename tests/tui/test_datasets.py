@@ -52,6 +52,28 @@ async def open_library_empty(pilot) -> None:
     await until(lambda: "No datasets yet" in screen_text(pilot.app))
 
 
+async def test_datasets_of_configs_are_listed_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_dataset(tmp_path / "project" / "animals")
+    demo = make_dataset(tmp_path / "home" / "demo" / "shapes")
+    for place, name in ((folder.parent, "animals"), (demo.parent, "shapes")):
+        text = f"config: {{process: [{{trigger_word: zebra, datasets: [{{folder_path: {name}}}]}}]}}"
+        (place / "first.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(folder.parent)
+    app = library_app(tmp_path)
+    async with app.run_test(size=(120, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await until(lambda: screen_text(app).count("5 pictures") == 2)
+        assert "in the config first" in screen_text(app)
+        await pilot.press("D", "y")
+        await until(lambda: "shapes" in screen_text(app) and "animals" not in screen_text(app))
+        await pilot.press("f5")
+        await until(lambda: "counting" not in screen_text(app))
+        assert "animals" not in screen_text(app)
+
+
 async def test_a_folder_that_is_not_there_is_refused_in_a_sentence(tmp_path: Path) -> None:
     app = library_app(tmp_path)
     async with app.run_test(size=(100, 24)) as pilot:

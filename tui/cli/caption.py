@@ -20,17 +20,31 @@ _PATIENCE = 30.0  # seconds for the process to stop
 
 
 def caption(
-    path: str, *, model: str, prompt: str, trigger: str, everything: bool, apply: bool, caption_ext: str
+    path: str,
+    *,
+    model: str,
+    prompt: str,
+    trigger: str,
+    everything: bool,
+    apply: bool,
+    caption_ext: str,
+    backend: str = "local",
+    gpu: str | None = None,
+    budget: str | None = None,
 ) -> int:
     """Caption a folder, or go on; 0 when all is done, 1 if it failed, 2 for bad input, 130 after Ctrl-C."""
     from backend.captioning.job import make_job, running_job
+    from backend.captioning.place import parse_place
     from backend.captioning.request import CaptioningError, CaptionRequest
 
     extension = caption_ext if caption_ext.startswith(".") else f".{caption_ext}"
     try:
         folder = absolute(path)
         request = CaptionRequest(folder, model, prompt, trigger.strip(), everything, caption_ext=extension)
-        job = make_job(request)
+        if backend == "local" and (gpu or budget):
+            return fail("--gpu and --budget are for --backend modal", 2)
+        place = parse_place(gpu, budget) if backend == "modal" else None
+        job = make_job(request, place=place)
         other = running_job(folder)
         if other is not None and other.path != job.path:
             return fail(f"{printable(path)} is being captioned already, with {other.request.model}", 1)

@@ -192,6 +192,9 @@ def _command(options: argparse.Namespace) -> int:
                 everything=options.all,
                 apply=options.apply,
                 caption_ext=options.caption_ext,
+                backend=options.backend,
+                gpu=options.gpu,
+                budget=options.budget,
             )
         case "import":
             from tui.cli.import_ import import_config

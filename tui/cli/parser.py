@@ -82,10 +82,11 @@ _EXPLAIN_JSON = """\
   fields   the keys of a section, else empty
 """
 _CAPTION = """\
-The model runs on this machine (a GPU helps), in a process of its own, and is downloaded once. The same
-command goes on where an earlier one stopped. In a prompt, {trigger} and {caption} are filled in.
-Without --apply the app's datasets screen offers each caption to accept or refuse. Captions that exist are
-left alone unless --all is said; --all --apply replaces them, and u in the app's browser takes that back.
+The model runs on this machine (a GPU helps), or with --backend modal on a GPU of Modal's, in a process of
+its own, and is downloaded once. The same command goes on where an earlier one stopped. In a prompt,
+{trigger} and {caption} are filled in. Without --apply the app's datasets screen offers each caption to accept
+or refuse. Captions that exist are left alone unless --all is said; --all --apply replaces them, and u in the
+app's browser takes that back.
 """
 _DATASET_JSON = """\
 --json prints one object:
@@ -267,6 +268,11 @@ def build_parser() -> argparse.ArgumentParser:
     caption.add_argument("--trigger", metavar="WORD", default="", help="put first in captions that lack it")
     caption.add_argument("--all", action="store_true", help="also pictures that have a caption")
     caption.add_argument("--apply", action="store_true", help="write the captions instead of keeping drafts")
+    caption.add_argument(
+        "--backend", default="local", choices=("local", "modal"), help="where (default: local)"
+    )
+    caption.add_argument("--gpu", metavar="GPU", help="(Modal) which GPU (default: L4)")
+    caption.add_argument("--budget", metavar="DOLLARS", help="(Modal) the most that it may cost (default: 1)")
     caption.add_argument(
         "--caption-ext", metavar="EXT", default=".txt", help="extension of captions (default: .txt)"
     )

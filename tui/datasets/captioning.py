@@ -6,13 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from backend.captioning.job import CaptionJob, Progress, Result, make_job, running_job
-from backend.captioning.request import CaptioningError, CaptionRequest
+from backend.captioning.request import CaptioningError
 from backend.datasets.errors import DatasetError
 from tui.messages import OperationFailed
 from tui.screens.confirm import ConfirmScreen, Question
 from tui.text import clip, one_line, plural, size
 
 if TYPE_CHECKING:
+    from tui.screens.caption_job import Asked
     from tui.screens.dataset_browser import DatasetBrowserScreen
 
 _LOOK = 0.3  # seconds between two looks at a job
@@ -42,9 +43,9 @@ class DatasetCaptioning:
 
         session = screen.session
 
-        def answered(request: CaptionRequest | None) -> None:
-            if request is not None:
-                self._begin_captioning(request)
+        def answered(asked: Asked | None) -> None:
+            if asked is not None:
+                self._begin_captioning(asked)
 
         dialog = CaptionJobScreen(
             session.folder,
@@ -67,20 +68,20 @@ class DatasetCaptioning:
         )
         self._captioned.app.push_screen(ConfirmScreen(question), answered)
 
-    def _begin_captioning(self, request: CaptionRequest) -> None:
-        self._captioned.run_worker(self._caption(request), group="captioning", exit_on_error=False)
+    def _begin_captioning(self, asked: Asked) -> None:
+        self._captioned.run_worker(self._caption(asked), group="captioning", exit_on_error=False)
 
     def look_for_captioning(self) -> None:
         """Follow a job that goes on since before the browser was opened."""
         self._captioned.run_worker(self._caption(None), group="captioning", exit_on_error=False)
 
-    async def _caption(self, request: CaptionRequest | None) -> None:
+    async def _caption(self, asked: Asked | None) -> None:
         screen = self._captioned
         root = screen.session.places.root
         try:
             job = await asyncio.to_thread(running_job, screen.session.folder, root)
-            if job is None and request is not None:
-                job = await asyncio.to_thread(make_job, request, root)
+            if job is None and asked is not None:
+                job = await asyncio.to_thread(make_job, asked.request, root, asked.place)
                 await asyncio.to_thread(job.start)
             if job is None or self._job is not None:
                 return
@@ -93,7 +94,7 @@ class DatasetCaptioning:
         finally:
             self._job, self.captioning = None, ""
         if screen.is_attached:
-            screen._show_titles()
+            screen.show_titles()
             self._tell_end(progress)
 
     async def _follow_job(self, job: CaptionJob) -> Progress:
@@ -104,7 +105,7 @@ class DatasetCaptioning:
             self.captioning = _words(follower.progress)
             if not screen.is_attached:
                 return follower.progress
-            screen._show_titles()
+            screen.show_titles()
             if follower.progress.ended:
                 return follower.progress
             await asyncio.sleep(_LOOK)
@@ -113,7 +114,7 @@ class DatasetCaptioning:
         screen = self._captioned
         session = screen.session
         names = {result.name for result in new if result.caption is not None}
-        names = {name for name in names if name in session.items and name not in screen._dirty}
+        names = {name for name in names if name in session.items and name not in screen.dirty}
         if not names:
             return
         try:
@@ -128,7 +129,7 @@ class DatasetCaptioning:
         for path in fresh:
             session.desk.drop(paths[path])
         session.put_drafts(fresh)
-        screen._show_all()
+        screen.show_all()
 
     def _tell_end(self, progress: Progress) -> None:
         screen = self._captioned
@@ -152,4 +153,7 @@ def _words(progress: Progress) -> str:
         return f"downloading {size(progress.done)} of {size(progress.total)}"
     if progress.state == "captioning":
         return f"captioning {progress.done} of {progress.total}"
-    return "" if progress.ended else f"captioning: {clip(progress.state, 20)}"
+    if progress.state == "uploading" and progress.total:
+        return f"sending {size(progress.done)} of {size(progress.total)}"
+    words = f"{progress.state} {progress.detail}" if progress.state == "waiting" else progress.state
+    return "" if progress.ended else f"captioning: {clip(words, 24)}"

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from backend.datasets.edits import Edit, Plan, RemoveTag, RenameTag
+from tui.datasets import pictures
 from tui.datasets.training import store_training
 from tui.screens.confirm import ConfirmScreen, Question
 from tui.text import clip, one_line, plural
@@ -14,7 +15,8 @@ from tui.text import clip, one_line, plural
 if TYPE_CHECKING:
     from backend.datasets.problems import Problem
     from backend.datasets.scan import Item
-    from tui.datasets.session import DatasetSession, Training, Undo
+    from tui.datasets.pictures import Undo
+    from tui.datasets.session import DatasetSession, Training
     from tui.pictures.shelf import Shelf
     from tui.screens.dataset_browser import DatasetBrowserScreen
     from tui.screens.dataset_crop import Cropped
@@ -93,7 +95,7 @@ class DatasetEdits:
             self._browser.run_edit("The pictures", partial(self._exclude, items))
 
     def _exclude(self, items: list[Item]) -> tuple[Undo | None, str]:
-        undo = self.session.exclude(items)
+        undo = pictures.exclude(items)
         return undo, f"{undo.what}; u takes it back."
 
     def action_crop(self) -> None:
@@ -112,7 +114,7 @@ class DatasetEdits:
         self._browser.app.push_screen(CropScreen(item, self.session.training.resolutions), answered)
 
     def _crop(self, item: Item, cropped: Cropped) -> tuple[Undo | None, str]:
-        undo = self.session.crop(item, cropped.box)
+        undo = pictures.crop(item, cropped.box)
         return undo, "The crop is kept beside the picture, which stays as it is; u takes it back."
 
     def action_delete(self) -> None:
@@ -135,7 +137,7 @@ class DatasetEdits:
         self._browser.app.push_screen(ConfirmScreen(question), answered)
 
     def _delete(self, items: list[Item]) -> tuple[Undo | None, str]:
-        undo = self.session.delete(items)
+        undo = pictures.delete(items, self.session.trash, self.session.training.caption_ext)
         return undo, f"{undo.what}; u brings them back."
 
     def action_prepare(self) -> None:
@@ -153,21 +155,16 @@ class DatasetEdits:
         self._browser.app.push_screen(PrepareScreen(len(items), self.session.folder), answered)
 
     def _prepare(self, items: list[Item], preparation: Preparation) -> tuple[Undo | None, str]:
-        from backend.datasets.prepare import prepare
-
-        done, failed = 0, []
-        for result in prepare(items, preparation.options, self.session.places.trash()):
-            if result.target is None:
-                failed.append(f"{result.source.name} {result.problem}")
-            else:
-                done += 1
+        results, undo = pictures.prepare(items, preparation.options, self.session.trash)
+        failed = [result for result in results if result.target is None]
         where = preparation.options.target
-        words = f"{plural(done, 'picture')} prepared{f' in {where}' if where is not None else ''}."
-        if where is None and done:
-            words += " The originals are in the trash."
+        words = plural(len(results) - len(failed), "picture")
+        words += f" prepared{f' in {where}' if where is not None else ''}"
+        words += "; u brings the originals back." if undo is not None else "."
         if failed:
-            words += f" {plural(len(failed), 'picture')} left as they are: {one_line(failed[0])}."
-        return None, words
+            said = one_line(f"{failed[0].source.name} {failed[0].problem}")
+            words += f" {plural(len(failed), 'picture')} left as they are: {said}."
+        return undo, words
 
     # Problems
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +22,10 @@ from backend.datasets.lint import LintOptions, lint
 from backend.datasets.mend import Mended, mend
 from backend.datasets.phash import Duplicates
 from backend.datasets.scan import scan, scan_one
-from backend.datasets.sidecar import SIDECAR, Box, Marks, set_many
+from backend.datasets.sidecar import SIDECAR
 from backend.datasets.trash import Trash
 from backend.home import home
+from tui.datasets.pictures import Undo
 from tui.pictures.caption_desk import CaptionDesk, Draft
 from tui.pictures.row import PictureRow
 from tui.text import one_line, plural
@@ -78,14 +78,6 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Undo:
-    """Something that can be taken back; ``back`` reads and writes files, and returns a sentence."""
-
-    what: str
-    back: Callable[[], str]
-
-
-@dataclass(frozen=True)
 class View:
     """What of the dataset is shown, and in which order."""
 
@@ -116,7 +108,7 @@ class DatasetSession:
         self.undos: list[Undo] = []
         self.places = Places(root)
         self.index = self.places.index(folder, self.training.caption_ext)
-        self._drafts, self._journal, self._trash = (
+        self._drafts, self._journal, self.trash = (
             Drafts(self.places.drafts),
             Journal(self.places.edits),
             self.places.trash(),
@@ -235,7 +227,7 @@ class DatasetSession:
     def mend(self, problems: Sequence[Problem]) -> tuple[list[Mended], Undo | None]:
         """Mends problems one by one (reads and writes)."""
         items = list(self.items.values())
-        results = mend(problems, self.folder, items, self.options, trash=self._trash, journal=self._journal)
+        results = mend(problems, self.folder, items, self.options, trash=self.trash, journal=self._journal)
         done = [result for result in results if result.back is not None]
 
         def back() -> str:
@@ -361,52 +353,3 @@ class DatasetSession:
     def unfinished(self) -> list[str]:
         """Bulk edits that a crash cut short, in a few words each (reads)."""
         return [entry.title for entry in self._journal.unfinished(self.folder)]
-
-    # Marks and files
-
-    def mark(self, items: Sequence[Item], what: str, change: Callable[[Marks], Marks]) -> Undo:
-        """Writes marks of pictures.
-
-        Raises:
-            SidecarError: The sidecar cannot be written.
-        """
-        before = set_many({item.path: change(Marks(item.excluded, item.crop)) for item in items})
-
-        def back() -> str:
-            set_many(before)
-            return f"Taken back: {what}."
-
-        return Undo(what, back)
-
-    def exclude(self, items: Sequence[Item]) -> Undo:
-        """Keeps pictures out of training; if all of them are, takes them in again."""
-        out = not all(item.excluded for item in items)
-        word = "excluded" if out else "taken in again"
-        what = f"{plural(len(items), 'picture')} {word}"
-        return self.mark(items, what, partial(_excluded, out=out))
-
-    def crop(self, item: Item, box: Box | None) -> Undo:
-        """Gives a picture a crop box, or none."""
-        what = f"crop of {item.name}" if box is not None else f"no crop of {item.name}"
-        return self.mark([item], what, partial(_cropped, box=box))
-
-    def delete(self, items: Sequence[Item]) -> Undo:
-        """Moves pictures and their captions to the trash.
-
-        Raises:
-            DatasetError, OSError: They cannot be moved.
-        """
-        ticket = self._trash.delete([item.path for item in items], caption_ext=self.training.caption_ext)
-
-        def back() -> str:
-            return f"{plural(len(self._trash.undo(ticket.id)), 'file')} back from the trash."
-
-        return Undo(f"{plural(len(items), 'picture')} deleted", back)
-
-
-def _excluded(marks: Marks, *, out: bool) -> Marks:
-    return replace(marks, excluded=out)
-
-
-def _cropped(marks: Marks, *, box: Box | None) -> Marks:
-    return replace(marks, crop=box)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from backend.datasets.library import RunUse, last_config, last_used
+from backend.datasets.library import RunUse, last_configs, last_used
 from backend.files import read_json, write_json
 from tui.datasets.session import Training
 
@@ -43,13 +43,14 @@ def last_training(root: Path, folder: Path, project: Path) -> Training:
         folder: The dataset.
         project: The folder in which configs are looked for.
     """
-    from backend.configs.library import ConfigLibrary
+    from backend.configs.project import project_configs
 
     if _stored(root, folder) is not None:
         return load_training(root, folder)
     use = last_used([folder], root).get(folder)
     if use is None:
-        use = last_config(folder, [entry.path for entry in ConfigLibrary(project).entries()])
+        configs = [entry.path for entry in project_configs(root, project).entries()]
+        use = last_configs([folder], configs).get(folder)
     return load_training(root, folder, use)
 
 

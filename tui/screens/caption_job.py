@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from textual import on
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Checkbox, Input, RadioButton, RadioSet, Static
 
 from backend.captioning.models import PRESETS
-from backend.captioning.request import CaptionRequest
+from backend.captioning.place import DEFAULT_BUDGET, DEFAULT_GPU, ModalPlace, parse_place
+from backend.captioning.request import CaptioningError, CaptionRequest
 from tui.text import plural
 from tui.widgets.radio import Radio, Tick
 
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
-class CaptionJobScreen(ModalScreen[CaptionRequest | None], inherit_bindings=False):
+class Asked(NamedTuple):
+    """What is asked for, and where it is done: on Modal, or on this machine if ``place`` is None."""
+
+    request: CaptionRequest
+    place: ModalPlace | None = None
+
+
+class CaptionJobScreen(ModalScreen[Asked | None], inherit_bindings=False):
     """The result is what is asked for, or None.
 
     Args:
@@ -59,6 +67,11 @@ class CaptionJobScreen(ModalScreen[CaptionRequest | None], inherit_bindings=Fals
     }
     CaptionJobScreen RadioSet { layout: horizontal; width: 1fr; height: 1; }
     CaptionJobScreen Radio { width: auto; margin-right: 3; }
+    CaptionJobScreen #cloud { height: 1; }
+    CaptionJobScreen #cloud .label { width: auto; margin: 0 1 0 0; }
+    CaptionJobScreen #gpu { width: 16; margin: 0 2 0 0; }
+    CaptionJobScreen #budget { width: 9; margin: 0 2 0 0; }
+    CaptionJobScreen #cost { width: 1fr; color: $text-muted; }
     CaptionJobScreen #about { color: $text-muted; height: 1; }
     CaptionJobScreen Input { border: none; height: 1; padding: 0 1; background: $boost; margin-bottom: 1; }
     CaptionJobScreen Input:focus { background: $primary-muted; }
@@ -77,11 +90,24 @@ class CaptionJobScreen(ModalScreen[CaptionRequest | None], inherit_bindings=Fals
         """The choices."""
         with Vertical() as box:
             box.border_title = Content(f"Caption {plural(len(self._chosen) or self._total, 'picture')}")
-            yield Static(Content("A model on this machine writes:"))
+            yield RadioSet(
+                Radio("on this machine", value=True, id="local"),
+                Radio("on a GPU of Modal's", id="modal"),
+                compact=True,
+                id="where",
+            )
+            with Horizontal(id="cloud"):
+                yield Static(Content("GPU"), classes="label")
+                yield Input(DEFAULT_GPU, id="gpu")
+                yield Static(Content("at most $"), classes="label")
+                yield Input(f"{DEFAULT_BUDGET:.2f}", id="budget")
+                yield Static(id="cost", markup=False)
+            yield Static(Content("The model that writes:"))
             yield RadioSet(
                 *(Radio(name, value=at == 0, id=name) for at, name in enumerate(PRESETS)),
                 Radio("another", id="another"),
                 compact=True,
+                id="models",
             )
             yield Static(id="about", markup=False)
             yield Input(placeholder="a folder, or owner/name on the Hugging Face Hub", id="model")
@@ -96,9 +122,39 @@ class CaptionJobScreen(ModalScreen[CaptionRequest | None], inherit_bindings=Fals
 
     def on_mount(self) -> None:
         """Tell of the first model."""
-        self._show_model()
+        self._model_changed()
 
-    @on(RadioSet.Changed)
+    @on(RadioSet.Changed, "#where")
+    @on(Input.Changed, "#gpu")
+    @on(Input.Changed, "#budget")
+    def _show_place(self) -> None:
+        cloud = self.query_one("#modal", RadioButton).value
+        self.query_one("#cloud").display = cloud
+        words = problem = ""
+        try:
+            place = self._place()
+            cost = place.cost(len(self._chosen) or self._total, self._pressed) if place is not None else None
+            words = f"about ${cost:.2f}" if cost is not None else ""
+        except CaptioningError as error:
+            problem = str(error)
+        self.query_one("#cost", Static).update(Content(words))
+        self.query_one("#problem", Static).update(Content(problem))
+
+    def _place(self) -> ModalPlace | None:
+        """Where it is to be done.
+
+        Raises:
+            CaptioningError: What was typed makes no sense.
+        """
+        if not self.query_one("#modal", RadioButton).value:
+            return None
+        return parse_place(self.query_one("#gpu", Input).value, self.query_one("#budget", Input).value)
+
+    @on(RadioSet.Changed, "#models")
+    def _model_changed(self) -> None:
+        self._show_model()
+        self._show_place()
+
     def _show_model(self) -> None:
         preset = PRESETS.get(self._pressed)
         self.query_one("#about", Static).update(
@@ -110,7 +166,14 @@ class CaptionJobScreen(ModalScreen[CaptionRequest | None], inherit_bindings=Fals
 
     @property
     def _pressed(self) -> str:
-        return next((button.id or "" for button in self.query(RadioButton) if button.value), "")
+        return next(
+            (
+                button.id or ""
+                for button in self.query("#models RadioButton").results(RadioButton)
+                if button.value
+            ),
+            "",
+        )
 
     def on_input_submitted(self) -> None:
         """Enter in a line starts, as in other boxes."""
@@ -125,17 +188,22 @@ class CaptionJobScreen(ModalScreen[CaptionRequest | None], inherit_bindings=Fals
             self.query_one("#problem", Static).update(Content("Name the model first."))
             self.query_one("#model").focus()
             return
-        self.dismiss(
-            CaptionRequest(
-                self._folder,
-                model,
-                self.query_one("#prompt", Input).value.strip(),
-                self.query_one("#trigger", Input).value.strip(),
-                self.query_one("#everything", Checkbox).value,
-                self._chosen or None,
-                self._caption_ext,
-            )
+        try:
+            place = self._place()
+        except CaptioningError as error:
+            self.query_one("#problem", Static).update(Content(str(error)))
+            self.query_one("#budget").focus()
+            return
+        request = CaptionRequest(
+            self._folder,
+            model,
+            self.query_one("#prompt", Input).value.strip(),
+            self.query_one("#trigger", Input).value.strip(),
+            self.query_one("#everything", Checkbox).value,
+            self._chosen or None,
+            self._caption_ext,
         )
+        self.dismiss(Asked(request, place))
 
     def action_cancel(self) -> None:
         """Caption nothing."""

@@ -101,10 +101,11 @@ class ConfigsScreen(MainScreen):
     def library(self) -> ConfigLibrary:
         """The configs of the working folder. Imports the backend: call it in a thread."""
         if self._library is None:
-            from backend.configs.library import ConfigLibrary
-            from backend.runs.registry import Registry
+            from backend.configs.project import project_configs
 
-            self._library = ConfigLibrary(Path.cwd(), Registry(self.flux.root), self.flux.root / "trash")
+            demo = self.flux.demo
+            also = [demo.config.parent] if demo is not None else []
+            self._library = project_configs(self.flux.root, Path.cwd(), also)
         return self._library
 
     def _entries(self) -> list[ConfigEntry]:

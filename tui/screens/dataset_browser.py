@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on, work
+from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -15,13 +15,16 @@ from textual.widgets import Input
 
 from backend.datasets.captions import trained
 from backend.datasets.errors import DatasetError
-from backend.datasets.filter import ORDERS, FilterError, parse_filter, quoted
+from backend.datasets.filter import ORDERS
 from backend.datasets.thumbnails import Thumbnails
 from tui.datasets.captioning import DatasetCaptioning
 from tui.datasets.edits import DatasetEdits
 from tui.datasets.feed import DatasetFeed, What
-from tui.datasets.session import DatasetSession, Undo, View
+from tui.datasets.finding import DatasetFinding
+from tui.datasets.pictures import Undo
+from tui.datasets.session import DatasetSession, View
 from tui.datasets.training import last_training, load_training
+from tui.datasets.writing import DatasetWriting
 from tui.messages import OperationFailed, RunsChanged
 from tui.pictures.shelf import Shelf
 from tui.screens.base import MainScreen
@@ -43,12 +46,10 @@ if TYPE_CHECKING:
     from backend.datasets.scan import Item
     from tui.pictures.row import PictureRow
 
-_DRAFT_AFTER = 0.4  # seconds without typing after which a draft is written
 _FOLLOW_AFTER = 0.08  # seconds at rest after which the cursor's picture is shown large
-_FILTER_AFTER = 0.1  # seconds without typing after which the filter is applied
 
 
-class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
+class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, DatasetWriting, MainScreen):
     """The browser of one dataset.
 
     Args:
@@ -95,74 +96,34 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
         Binding("p", "problems", "Problems", id="dataset.problems", tooltip="What is wrong, worst first."),
         Binding("u", "undo", "Undo", id="dataset.undo", tooltip="Take the last change back."),
         Binding("c", "crop", "Crop", show=False, id="dataset.crop", tooltip="Choose the part to train on."),
-        Binding(
-            "x",
-            "exclude",
-            "Exclude",
-            show=False,
-            id="dataset.exclude",
-            tooltip="Keep out of training, or not.",
-        ),
-        Binding(
-            "D", "delete", "Delete", show=False, id="dataset.delete", tooltip="Move to the trash; asks first."
-        ),
-        Binding(
-            "P",
-            "prepare",
-            "Prepare",
-            show=False,
-            id="dataset.prepare",
-            tooltip="Convert, turn upright, crop.",
-        ),
-        Binding(
-            "r",
-            "resolution",
-            "Resolution",
-            show=False,
-            id="dataset.resolution",
-            tooltip="Show what the next resolution sees.",
-        ),
-        Binding(
-            "T",
-            "training",
-            "Training",
-            show=False,
-            id="dataset.training",
-            tooltip="Resolutions and trigger word that it is checked for.",
-        ),
-        Binding(
-            "d",
-            "compare",
-            "Duplicates",
-            show=False,
-            id="dataset.duplicates",
-            tooltip="Look for pictures that look alike; once more stops it.",
-        ),
-        Binding(
-            "A",
-            "auto_caption",
-            "Auto-caption",
-            show=False,
-            id="dataset.auto-caption",
-            tooltip="Have a model write captions, as drafts; while it does, stop it.",
-        ),
+        Binding("x", "exclude", "Exclude", show=False, id="dataset.exclude",
+                tooltip="Keep out of training, or not."),
+        Binding("D", "delete", "Delete", show=False, id="dataset.delete",
+                tooltip="Move to the trash; asks first."),
+        Binding("P", "prepare", "Prepare", show=False, id="dataset.prepare",
+                tooltip="Convert, turn upright, crop."),
+        Binding("r", "resolution", "Resolution", show=False, id="dataset.resolution",
+                tooltip="Show what the next resolution sees."),
+        Binding("T", "training", "Training", show=False, id="dataset.training",
+                tooltip="Resolutions and trigger word that it is checked for."),
+        Binding("d", "compare", "Duplicates", show=False, id="dataset.duplicates",
+                tooltip="Look for pictures that look alike; once more stops it."),
+        Binding("A", "auto_caption", "Auto-caption", show=False, id="dataset.auto-caption",
+                tooltip="Have a model write captions, as drafts; while it does, stop it."),
         Binding("f5", "rescan", "Rescan", show=False, id="dataset.rescan", tooltip="Read the folder again."),
-        Binding(
-            "escape", "back", "Back", show=False, id="dataset.back", tooltip="End the filter; else leave."
-        ),
-    ]
+        Binding("escape", "back", "Back", show=False, id="dataset.back",
+                tooltip="End the filter; else leave."),
+    ]  # fmt: skip
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
+        self.start_writing()
         self.folder = folder
         self.shelf = Shelf()
         self.session: DatasetSession = DatasetSession(folder)
-        self._feed: DatasetFeed | None = None
+        self.feed: DatasetFeed | None = None
         self._thumbnails: Thumbnails | None = None
         self._resolution = 99  # position among a picture's buckets; the largest at first
-        self._dirty: set[str] = set()  # pictures whose draft is not on disk as it is here
-        self._draft_timer: Timer | None = None
-        self._filter_timer: Timer | None = None
         self._follow_timer: Timer | None = None
 
     # Layout
@@ -191,36 +152,36 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
         super().on_mount()
         root = self.flux.root
         self.session = DatasetSession(self.folder, root, load_training(root, self.folder))
-        self._feed = DatasetFeed(self.session, self._changed, self._failed)
+        self.feed = DatasetFeed(self.session, self._changed, self.failed)
         self._thumbnails = Thumbnails(self.session.places.thumbnails)
         self.query_one(PictureList).placeholder = "Reading the pictures…"
-        self._show_all()
+        self.show_all()
         self._follow()
         self.look_for_captioning()
 
     @work(exclusive=True, group="follow", exit_on_error=False)
     async def _follow(self) -> None:
-        assert self._feed is not None
+        assert self.feed is not None
         self._recall_training()
-        await self._feed.follow()
+        await self.feed.follow()
 
     @work(exclusive=True, group="training", exit_on_error=False)
     async def _recall_training(self) -> None:
         """Check it for what it was trained for last, unless something else was chosen."""
         session, before = self.session, self.session.training
         found = await asyncio.to_thread(last_training, self.flux.root, self.folder, Path.cwd())
-        if found != before and session.training is before and self._feed is not None:
+        if found != before and session.training is before and self.feed is not None:
             session.training = found
-            if not self._feed.scanning:  # else the scan's end looks for problems
-                self._feed.lint_soon()
-            self._show_all()
+            if not self.feed.scanning:  # else the scan's end looks for problems
+                self.feed.lint_soon()
+            self.show_all()
 
     def on_unmount(self) -> None:
         """Nothing typed is lost."""
-        if self._feed is not None:
-            self._feed.close()
+        if self.feed is not None:
+            self.feed.close()
         try:
-            self._write_drafts(self._take_dirty())
+            self.write_drafts(self.take_dirty())
         except (DatasetError, OSError) as error:
             self.app.notify(str(error), title="A draft was not kept", severity="error", markup=False)
 
@@ -246,38 +207,40 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
 
     # What is new
 
-    def _failed(self, reason: str) -> None:
+    def failed(self, reason: str) -> None:
+        """Say that something with the dataset did not work."""
         self.post_message(OperationFailed(f"The dataset {self.folder.name}", reason))
 
     def _changed(self, what: What) -> None:
         if not self.is_attached:
             return
         if what == "gone":
-            self._failed(
+            self.failed(
                 f"The folder {self.folder} is gone. What you typed is kept as drafts; "
                 "it goes on when the folder is back."
             )
         if what == "compared":
-            self._show_titles()
+            self.show_titles()
             return
         if what == "problems":
             self.query_one(ProblemPane).show_problems(self.session.problems)
-        self._show_all()
+        self.show_all()
 
     @property
     def item(self) -> Item | None:
         """The picture under the cursor."""
         return self.session.items.get(self.shelf.current or "")
 
-    def _show_all(self) -> None:
+    def show_all(self) -> None:
+        """Bring everything up to what is known now."""
         session = self.session
         self.shelf.show(session.names())
-        if self._feed is not None and not self._feed.scanning:
+        if self.feed is not None and not self.feed.scanning:
             self.shelf.forget_others(session.items)
         view = self.query_one(PictureList)
-        if self._feed is not None and self._feed.gone:
+        if self.feed is not None and self.feed.gone:
             words = "The folder is gone."
-        elif self._feed is None or self._feed.scanning:
+        elif self.feed is None or self.feed.scanning:
             words = "Reading the pictures…"
         else:
             words = "No picture matches the filter." if session.items else "There are no pictures here."
@@ -285,22 +248,23 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
         self.pictures.update_rows()
         if self.has_class("-tags"):
             self.query_one(TagPane).show_tags(session.tag_counts(), len(session.items))
-        self._show_titles()
-        self._show_picture()
+        self.show_titles()
+        self.show_picture()
         self.refresh_bindings()
 
-    def _show_titles(self) -> None:
+    def show_titles(self) -> None:
+        """Bring the frame's titles up to date."""
         session, shelf = self.session, self.shelf
         box = self.query_one("#pictures")
         total = len(session.items)
         count = (
             plural(total, "picture") if len(shelf) == total else f"{len(shelf)} of {plural(total, 'picture')}"
         )
-        state = " · gone" if self._feed and self._feed.gone else ""
-        if self._feed is not None and self._feed.scanning:
+        state = " · gone" if self.feed and self.feed.gone else ""
+        if self.feed is not None and self.feed.scanning:
             state = " · reading"
-        elif self._feed is not None and self._feed.compared is not None:
-            done, of = self._feed.compared
+        elif self.feed is not None and self.feed.compared is not None:
+            done, of = self.feed.compared
             state = f" · comparing {done * 100 // max(1, of)} %"
         box.border_title = Content(f"{clip(self.folder.name, 30)} · {count}{state}")
         words = [self.captioning] if self.captioning else []
@@ -319,7 +283,7 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
             words.append(f"! {plural(errors, 'problem')}")
         box.border_subtitle = Content(" · ".join(words))
 
-    def _show_picture(self) -> None:
+    def show_picture(self) -> None:
         """Bring the right side to the picture under the cursor."""
         if self._follow_timer is not None:
             self._follow_timer.stop()
@@ -332,9 +296,10 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
         writable = item is not None and not item.caption_problem
         editor = self.query_one(CaptionEditor)
         editor.open_caption(name, session.caption(name) if name else "", writable=writable)
-        self._show_caption_state()
+        self.show_caption_state()
 
-    def _show_caption_state(self) -> None:
+    def show_caption_state(self) -> None:
+        """Show tokens, draft and what is trained of the caption."""
         item, session, box = self.item, self.session, self.query_one(CaptionBox)
         if item is None:
             box.show_state(draft=False, conflict=False)
@@ -367,7 +332,7 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
         self._follow_timer = self.set_timer(_FOLLOW_AFTER, self._follow_cursor)
 
     def _follow_cursor(self) -> None:
-        self._show_picture()
+        self.show_picture()
         self.refresh_bindings()
 
     def _catch_up(self) -> None:
@@ -381,7 +346,7 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
 
     def on_picture_view_chosen(self) -> None:
         """Other pictures are chosen."""
-        self._show_titles()
+        self.show_titles()
         self.refresh_bindings()
 
     def on_picture_view_opened(self) -> None:
@@ -398,20 +363,21 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
         if had_focus:
             self.pictures.focus()
 
-    def _set_view(self, **changes: object) -> None:
+    def set_view(self, **changes: object) -> None:
+        """Another filter or order."""
         view = self.session.view
         values = {"filter": view.filter, "order": view.order, "reverse": view.reverse} | changes
         self.session.view = View(**values)  # type: ignore[arg-type]
-        self._show_all()
+        self.show_all()
 
     def action_sort(self) -> None:
         """The next order."""
         orders = list(ORDERS)
-        self._set_view(order=orders[(orders.index(self.session.view.order) + 1) % len(orders)])
+        self.set_view(order=orders[(orders.index(self.session.view.order) + 1) % len(orders)])
 
     def action_reverse(self) -> None:
         """Turn the order round."""
-        self._set_view(reverse=not self.session.view.reverse)
+        self.set_view(reverse=not self.session.view.reverse)
 
     def action_resolution(self) -> None:
         """The next of the picture's buckets."""
@@ -425,7 +391,7 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
             )
             if count:
                 self._resolution = (min(self._resolution, count - 1) + 1) % count
-                self._show_picture()
+                self.show_picture()
 
     def action_rescan(self) -> None:
         """Read the folder again."""
@@ -434,72 +400,8 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
     @work(exclusive=True, group="rescan", exit_on_error=False)
     async def refresh_files(self, *paths: Path) -> None:
         """Take up what changed in ``paths``; in the whole folder if none is named."""
-        if self._feed is not None and not self._feed.gone:
-            await (self._feed.look(paths) if paths else self._feed.scan())
-
-    def action_compare(self) -> None:
-        """Look for pictures that look alike, or stop looking."""
-        feed = self._feed
-        if feed is None:
-            return
-        if feed.compared is not None:
-            feed.stop_comparing()
-        elif feed.scanning:
-            self.notify("The pictures are still being read.", severity="warning", markup=False)
-        else:
-            self._compare(feed)
-
-    @work(group="compare", exit_on_error=False)
-    async def _compare(self, feed: DatasetFeed) -> None:
-        ticking = self.set_interval(0.25, self._show_titles)
-        try:
-            found = await feed.compare()
-        finally:
-            ticking.stop()
-        if found is None:
-            words = "Stopped; what was looked at is remembered."
-        else:
-            same, alike = plural(len(found.exact), "group"), plural(len(found.near), "group")
-            words = f"{same} of equal files, {alike} of pictures that look alike; p shows them."
-        self.notify(words, title="Duplicates", markup=False)
-
-    # Filter
-
-    def action_filter(self) -> None:
-        """Type a filter."""
-        line = self.query_one("#filter", Input)
-        line.add_class("-shown")
-        line.focus()
-
-    @on(Input.Changed, "#filter")
-    def _filter_typed(self, event: Input.Changed) -> None:
-        if self._filter_timer is not None:
-            self._filter_timer.stop()
-        self._filter_timer = self.set_timer(_FILTER_AFTER, self._apply_filter)
-
-    @on(Input.Submitted, "#filter")
-    def _filter_entered(self, event: Input.Submitted) -> None:
-        self._apply_filter(aloud=True)
-        self.query_one("#filter").set_class(bool(event.value.strip()), "-shown")
-        self.pictures.focus()
-
-    def _apply_filter(self, *, aloud: bool = False) -> None:
-        text = self.query_one("#filter", Input).value
-        if text.strip() == self.session.view.filter.text:
-            return
-        try:
-            self._set_view(filter=parse_filter(text))
-        except FilterError as error:
-            if aloud:
-                self.post_message(OperationFailed("The filter", str(error)))
-
-    def filter_by(self, text: str) -> None:
-        """Show only what a filter lets through."""
-        line = self.query_one("#filter", Input)
-        with self.prevent(Input.Changed):
-            line.value = text
-        line.set_class(bool(text), "-shown")
-        self._apply_filter(aloud=True)
+        if self.feed is not None and not self.feed.gone:
+            await (self.feed.look(paths) if paths else self.feed.scan())
 
     def action_back(self) -> None:
         """End the filter, close the pane at the side, else go back to the library."""
@@ -509,131 +411,9 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, MainScreen):
             if focus or self.focused is None:
                 self.pictures.focus()
         elif self.has_class("-tags") or self.has_class("-problems"):
-            self._show_side("")
+            self.show_side("")
         else:
             self.dismiss()
-
-    # The pane at the side
-
-    def _show_side(self, side: str) -> None:
-        side = "" if side and self.has_class(f"-{side}") else side
-        for name in ("tags", "problems"):
-            self.set_class(name == side, f"-{name}")
-        self._show_all()
-        if side == "tags":
-            self.query_one(TagPane).focus()
-        elif side == "problems":
-            self.query_one(ProblemPane).show_problems(self.session.problems)
-            self.query_one(ProblemPane).focus()
-        else:
-            self.pictures.focus()
-
-    def action_tags(self) -> None:
-        """Show tags, or no longer."""
-        self._show_side("tags")
-
-    def action_problems(self) -> None:
-        """Show problems, or no longer."""
-        self._show_side("problems")
-
-    def on_tag_pane_wanted(self, message: TagPane.Wanted) -> None:
-        """Filter by a tag, or change it everywhere."""
-        if message.what == "filter":
-            self.filter_by(f"tag:{quoted(message.tag)}")
-        else:
-            self.edit_tag(message.tag, rename=message.what == "rename")
-
-    def on_problem_pane_picked(self, message: ProblemPane.Picked) -> None:
-        """Go to the file of a problem."""
-        name = message.problem.file
-        if self.shelf.index(name) is None and name in self.session.items:
-            self.filter_by("")
-        at = self.shelf.index(name)
-        if at is not None:
-            self.shelf.go(at)
-            self.pictures.update_rows()
-            self._show_picture()
-
-    def on_problem_pane_fix_wanted(self, message: ProblemPane.FixWanted) -> None:
-        """Mend, after a question."""
-        self.fix(message.problems)
-
-    # The caption
-
-    def on_caption_editor_typed(self, message: CaptionEditor.Typed) -> None:
-        """Keep it as a draft."""
-        item = self.session.items.get(message.picture)
-        if item is None or not self.session.desk.edit(item.name, item.caption, message.text):
-            return
-        self._dirty.add(item.name)
-        if self._draft_timer is not None:
-            self._draft_timer.stop()
-        self._draft_timer = self.set_timer(_DRAFT_AFTER, self._keep_drafts)
-        self.pictures.refresh()
-        self._show_titles()
-        if message.picture == self.shelf.current:
-            self._show_caption_state()
-
-    def _take_dirty(self) -> dict[str, Path]:
-        items = self.session.items
-        paths = {name: items[name].caption_path for name in self._dirty if name in items}
-        self._dirty.clear()
-        return paths
-
-    def _write_drafts(self, paths: dict[str, Path]) -> None:
-        for name, path in paths.items():
-            self.session.keep_draft(path, self.session.desk.get(name))
-
-    @work(group="drafts", exit_on_error=False)
-    async def _keep_drafts(self) -> None:
-        try:
-            await asyncio.to_thread(self._write_drafts, self._take_dirty())
-        except (DatasetError, OSError) as error:
-            self._failed(f"The draft is not on disk: {error}")
-
-    def on_caption_editor_save_wanted(self) -> None:
-        """Write the caption."""
-        item = self.item
-        if item is not None and not item.caption_problem:
-            self._save(item, self.session.caption(item.name))
-
-    @work(group="save", exit_on_error=False)
-    async def _save(self, item: Item, text: str) -> None:
-        session = self.session
-        self._dirty.discard(item.name)
-        try:
-            undo = await asyncio.to_thread(session.save_caption, item, text)
-        except (DatasetError, OSError) as error:
-            self._dirty.add(item.name)
-            self._keep_drafts()
-            self.post_message(OperationFailed("The caption was not saved", str(error)))
-            self.refresh_files(item.caption_path)
-            return
-        session.undos.append(undo)
-        if self._feed is not None:
-            await self._feed.look([item.caption_path])
-        draft = session.desk.get(item.name)
-        if draft is not None and draft.text == text:
-            session.desk.drop(item.name)
-        self._show_all()
-
-    def on_caption_editor_revert_wanted(self) -> None:
-        """The saved text again."""
-        item = self.item
-        if item is not None and self.session.desk.drop(item.name):
-            self._dirty.add(item.name)
-            self._keep_drafts()
-            self._show_all()
-
-    def on_caption_editor_other_wanted(self, message: CaptionEditor.OtherWanted) -> None:
-        """Another picture; the draft is kept."""
-        if self.shelf.go(self.shelf.cursor + message.way):
-            self.pictures.update_rows()
-            self._show_picture()
-
-    def on_caption_editor_left(self) -> None:
-        """Back to the pictures."""
-        self.pictures.focus()
 
     # What edits need
 

@@ -15,9 +15,10 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from backend.datasets.errors import DatasetError
-from backend.datasets.library import Library, import_pictures, last_used, parse_paths
+from backend.datasets.library import Library, import_pictures, parse_paths
 from backend.datasets.watch import watch_many
 from tui.datasets.counts import Counts, count
+from tui.datasets.known import look_round
 from tui.messages import OperationFailed, RunsChanged
 from tui.screens.ask_text import TextScreen
 from tui.screens.base import MainScreen
@@ -115,14 +116,15 @@ class DatasetsScreen(MainScreen):
             self.post_message(OperationFailed("The datasets", str(error)))
             return
         self._show()
+        again, self._again = self._again, False
+        try:
+            self._entries, self._uses = await asyncio.to_thread(look_round, self.flux.root, Path.cwd())
+        except (DatasetError, OSError) as error:
+            self.post_message(OperationFailed("Runs and configs", str(error)))
+        self._show()
         paths = [entry.path for entry in self._entries]
         if choose in paths:
             self.query_one(DatasetList).highlighted = paths.index(choose)
-        again, self._again = self._again, False
-        try:
-            self._uses = await asyncio.to_thread(last_used, paths, self.flux.root)
-        except (DatasetError, OSError) as error:
-            self.post_message(OperationFailed("The runs", str(error)))
         self._stop_watching()
         await self._count(paths, again=again)
         if not get_current_worker().is_cancelled and self.is_current:

@@ -77,7 +77,9 @@ class DatasetList(PaneList):
             if counts.problems:
                 problems = (f" · ✗ {plural(counts.problems, 'problem')}", "$text-warning")
             facts = Content.assemble(" · ".join([*words, size(summary.bytes)]), problems)
-        used = f"last used by {one_line(use.name)}" if use is not None else "not used by any run yet"
+        used = "not used by any run yet"
+        if use is not None:
+            used = f"last used by {one_line(use.name)}" if use.id else f"in the config {one_line(use.name)}"
         name = fit(entry.name, 30).rstrip()
         return Content.assemble(
             (name, "bold"),

@@ -7,36 +7,21 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
-from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
-from textual.document._document import Document, EditResult, Location, Selection
 from textual.document._document_navigator import DocumentNavigator
-from textual.document._wrapped_document import WrappedDocument
 from textual.geometry import Offset, Region, Size
-from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import TextArea
 
-from tui.configs.yaml_lines import (
-    closing,
-    empty_pair,
-    indent_after,
-    indent_of,
-    is_block_text,
-    opens_block,
-    shift_lines,
-    starts_item,
-    toggle_comments,
-    tokens,
-    types_over,
-)
+from tui.configs.yaml_lines import indent_of, is_block_text, opens_block, tokens
+from tui.widgets.exact_document import ExactDocument, PlainRows
+from tui.widgets.yaml_typing import TypingArea
 
 if TYPE_CHECKING:
-    from textual import events
+    from textual.document._document import EditResult, Location
 
 _LOOK = 20_000  # characters in which the partner of a bracket is looked for
 _JUMP = 16  # columns that the text moves at once where the cursor would leave the pane
@@ -72,153 +57,9 @@ class Mark:
     severity: str
 
 
-class ExactDocument(Document):
-    r"""A document that gives back exactly what it was given.
+class YamlArea(TypingArea):
+    """The text of a config."""
 
-    Textual's own splits at every separator that Unicode knows, and forgets which one it was. Here lines end
-    with ``\r\n`` if all do, else with ``\n``; any other character stays where it is.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__("")
-        self._newline = "\r\n" if "\r\n" in text and text.count("\r\n") == text.count("\n") else "\n"
-        self._lines = text.split(self._newline)
-        self._widths: list[int] = []  # of the lines, with tabs of _tab_width cells; kept, as each key asks
-        self._tab_width = 0
-
-    def _width(self, line: str) -> int:
-        plain = line.isascii() and "\t" not in line
-        return len(line) if plain else cell_len(line.expandtabs(self._tab_width))
-
-    def get_size(self, tab_width: int) -> Size:
-        """Widest line and number of lines."""
-        if tab_width != self._tab_width:
-            self._tab_width = tab_width
-            self._widths = [self._width(line) for line in self._lines]
-        return Size(max(self._widths), len(self._lines))
-
-    def replace_range(self, start: Location, end: Location, text: str) -> EditResult:
-        """Replace a range; ``text`` has either kind of line ends."""
-        top, bottom = sorted((start, end))
-        if self._newline == "\r\n":
-            text = text.replace("\r\n", "\n")
-        replaced = self.get_text_range(top, bottom)
-        lines = self._lines
-        before = lines[top[0]][: top[1]] if top[0] < len(lines) else ""
-        after = lines[bottom[0]][bottom[1] :] if bottom[0] < len(lines) else ""
-        new = text.split("\n")
-        new[0] = before + new[0]
-        column = len(new[-1])
-        new[-1] += after
-        lines[top[0] : bottom[0] + 1] = new
-        if self._widths:
-            self._widths[top[0] : bottom[0] + 1] = [self._width(line) for line in new]
-        return EditResult((top[0] + len(new) - 1, column), replaced)
-
-
-class PlainRows(WrappedDocument):
-    """Rows of a document that is never wrapped.
-
-    Textual's own adds up the rows of all lines each time it is asked for the height, which is once for every
-    line that it paints: most of a key's time in a long file.
-    """
-
-    @property
-    def height(self) -> int:
-        """One row a line."""
-        return len(self._wrap_offsets)
-
-
-def _key(key: str, action: str, title: str, name: str, tooltip: str, *, show: bool = False) -> Binding:
-    return Binding(key, action, title, show=show, id=f"text.{name}", tooltip=tooltip)
-
-
-class YamlArea(TextArea, inherit_bindings=False):
-    """The text of a config.
-
-    While a list of completions is open (:attr:`popup_open`), the keys that belong to it are posted as
-    :class:`PopupKey` instead of moving the cursor.
-    """
-
-    HELP: ClassVar[str] = (
-        "Whatever is typed goes into the file; the screen's own keys are function keys and ctrl. "
-        "Tab indents; F6 goes to the next pane, Esc leaves the editor. Completions come by themselves: "
-        "Enter or Tab takes one, Esc closes the list."
-    )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        _key("ctrl+k", "help_here", "Key help", "help", "What the key under the cursor means.", show=True),
-        _key("ctrl+@,ctrl+space", "complete", "Complete", "complete", "What can stand here."),
-        _key(
-            "ctrl+underscore,ctrl+slash",
-            "toggle_comment",
-            "Comment",
-            "comment",
-            "Lines to comments and back.",
-        ),
-        _key("alt+up,ctrl+shift+up", "move_lines(-1)", "Line up", "line-up", "Move the lines up."),
-        _key("alt+down,ctrl+shift+down", "move_lines(1)", "Line down", "line-down", "Move the lines down."),
-        _key("ctrl+d", "duplicate_lines", "Duplicate", "duplicate", "The lines once more, below."),
-        _key("tab", "indent(1)", "Indent", "indent", "One step deeper; completes where a list is open."),
-        _key("shift+tab", "indent(-1)", "Indent less", "dedent", "One step less deep."),
-        _key("ctrl+z,super+z", "undo", "Undo", "undo", "Take the last change back."),
-        _key("ctrl+y,ctrl+shift+z,super+y", "redo", "Redo", "redo", "Make it again."),
-        _key("ctrl+x,super+x", "cut", "Cut", "cut", "Cut the selection, or the line."),
-        _key("ctrl+c,super+c", "copy", "Copy", "copy", "Copy the selection."),
-        _key("ctrl+v", "paste", "Paste", "paste", "Paste."),
-        _key("ctrl+t", "select_all", "Select all", "select-all", "Select everything."),
-        _key("ctrl+shift+k", "delete_line", "Delete line", "delete-line", "Delete the line."),
-        _key("up", "cursor_up", "Up", "up", "A line up."),
-        _key("down", "cursor_down", "Down", "down", "A line down."),
-        _key("left", "cursor_left", "Left", "left", "A character to the left."),
-        _key("right", "cursor_right", "Right", "right", "A character to the right."),
-        _key("ctrl+left", "cursor_word_left", "Word left", "word-left", "A word to the left."),
-        _key("ctrl+right", "cursor_word_right", "Word right", "word-right", "A word to the right."),
-        _key("home,ctrl+a", "cursor_line_start", "Line start", "home", "To the line's first character."),
-        _key("end,ctrl+e", "cursor_line_end", "Line end", "end", "To the line's end."),
-        _key("ctrl+home", "edge(-1)", "Top", "top", "To the first line."),
-        _key("ctrl+end", "edge(1)", "Bottom", "bottom", "To the last line."),
-        _key("pageup", "cursor_page_up", "Page up", "page-up", "A page up."),
-        _key("pagedown", "cursor_page_down", "Page down", "page-down", "A page down."),
-        _key("shift+up", "cursor_up(True)", "Select up", "select-up", "Select a line up."),
-        _key("shift+down", "cursor_down(True)", "Select down", "select-down", "Select a line down."),
-        _key("shift+left", "cursor_left(True)", "Select left", "select-left", "Select to the left."),
-        _key("shift+right", "cursor_right(True)", "Select right", "select-right", "Select to the right."),
-        _key(
-            "ctrl+shift+left",
-            "cursor_word_left(True)",
-            "Select word left",
-            "select-word-left",
-            "Select a word to the left.",
-        ),
-        _key(
-            "ctrl+shift+right",
-            "cursor_word_right(True)",
-            "Select word right",
-            "select-word-right",
-            "Select a word to the right.",
-        ),
-        _key(
-            "shift+home", "cursor_line_start(True)", "Select to start", "select-home", "Select to the start."
-        ),
-        _key("shift+end", "cursor_line_end(True)", "Select to end", "select-end", "Select to the end."),
-        _key("backspace", "delete_left", "Delete left", "backspace", "Delete to the left."),
-        _key("delete", "delete_right", "Delete right", "delete", "Delete to the right."),
-        _key(
-            "ctrl+w,ctrl+backspace,alt+backspace",
-            "delete_word_left",
-            "Delete word left",
-            "delete-word-left",
-            "Delete a word to the left.",
-        ),
-        _key("alt+delete", "delete_word_right", "Delete word", "delete-word", "Delete a word to the right."),
-        _key(
-            "ctrl+u",
-            "delete_to_start_of_line",
-            "Delete to start",
-            "delete-to-start",
-            "Delete to the line's start.",
-        ),
-    ]
     COMPONENT_CLASSES: ClassVar[set[str]] = TextArea.COMPONENT_CLASSES | {
         "yaml--key",
         "yaml--string",
@@ -254,21 +95,6 @@ class YamlArea(TextArea, inherit_bindings=False):
     }
     """
 
-    @dataclass
-    class PopupKey(Message):
-        """A key for the list of completions; ``key`` is up, down, pageup, pagedown, enter or escape."""
-
-        key: str
-
-    class Typed(Message):
-        """A character was typed: completions may be wanted."""
-
-    class CompletionWanted(Message):
-        """Completions are asked for."""
-
-    class HelpWanted(Message):
-        """Help for the key under the cursor is asked for."""
-
     def __init__(self, text: str = "", *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         self._text_version = 0
         self._text_cache: tuple[int, str] = (-1, "")
@@ -280,7 +106,6 @@ class YamlArea(TextArea, inherit_bindings=False):
         self.document: ExactDocument
         super().__init__(text, id=id, soft_wrap=False, show_line_numbers=True, tab_behavior="focus")
         self.indent_width = 2
-        self.popup_open = False
 
     # -- the text -----------------------------------------------------------------------------------
 
@@ -530,149 +355,3 @@ class YamlArea(TextArea, inherit_bindings=False):
 
     def _yield_character_locations_reverse(self, start: Location) -> Iterable[tuple[str, Location]]:
         return islice(super()._yield_character_locations_reverse(start), _LOOK)
-
-    # -- keys -----------------------------------------------------------------------------------------
-
-    async def _on_key(self, event: events.Key) -> None:
-        if self.popup_open and event.key in ("up", "down", "pageup", "pagedown", "enter", "tab", "escape"):
-            event.stop()
-            event.prevent_default()
-            self.post_message(self.PopupKey("enter" if event.key == "tab" else event.key))
-            return
-        if event.key == "tab":
-            return  # a binding
-        char = event.character if event.is_printable else None
-        if event.key == "enter" or char is not None:
-            event.stop()
-            event.prevent_default()
-            self._restart_blink()
-            if event.key == "enter":
-                self._new_line()
-            elif char is not None:
-                self._type(char)
-            return
-        await super()._on_key(event)
-
-    def _around(self) -> tuple[str, str]:
-        row, column = self.selection.end
-        line = self.document[row]
-        return line[:column], line[column:]
-
-    def _new_line(self) -> None:
-        start, end = self.selection
-        before, after = self._around()
-        if start == end and before.strip() == "-" and not after.strip():  # an empty item ends the list
-            self._replace_via_keyboard("", (end[0], 0), (end[0], len(self.document[end[0]])))
-            return
-        insert = "\n" + indent_after(before)
-        if start == end and not after.strip() and starts_item(before):
-            insert += "- "
-        self._replace_via_keyboard(insert, start, end)
-
-    def _type(self, char: str) -> None:
-        start, end = self.selection
-        before, after = self._around()
-        if start == end and types_over(char, after):
-            self.move_cursor((end[0], end[1] + 1))
-            return
-        if start != end and char in "\"'[{":
-            close = closing(char, "", "")
-            text = self.get_text_range(*sorted((start, end)))
-            if "\n" not in text:  # put round what is selected
-                self._replace_via_keyboard(f"{char}{text}{close}", start, end)
-                return
-        close = closing(char, before, after) if start == end else ""
-        self._replace_via_keyboard(char + close, start, end)
-        if close:
-            row, column = self.selection.end
-            self.move_cursor((row, column - 1))
-        self.post_message(self.Typed())
-
-    def action_delete_left(self) -> None:
-        """Both halves of an empty pair; a step of the indentation; else one character."""
-        start, end = self.selection
-        before, after = self._around()
-        if start == end and empty_pair(before, after):
-            self._delete_via_keyboard((end[0], end[1] - 1), (end[0], end[1] + 1))
-        elif start == end and len(before) >= 2 and not before.strip(" ") and len(before) % 2 == 0:
-            self._delete_via_keyboard((end[0], end[1] - 2), end)
-        else:
-            super().action_delete_left()
-        self.post_message(self.Typed())
-
-    def action_edge(self, direction: int) -> None:
-        """Go to the first or the last line."""
-        self.move_cursor(self.document.end if direction > 0 else (0, 0))
-
-    def action_help_here(self) -> None:
-        """Ask for help on the key under the cursor."""
-        self.post_message(self.HelpWanted())
-
-    def action_complete(self) -> None:
-        """Ask for completions."""
-        self.post_message(self.CompletionWanted())
-
-    def _rows(self) -> tuple[int, int]:
-        """The first and last line of the selection, or the cursor's."""
-        top, bottom = sorted(self.selection)
-        last = bottom[0]
-        if last > top[0] and bottom[1] == 0:
-            last -= 1
-        return top[0], last
-
-    def _replace_rows(self, first: int, last: int, lines: Sequence[str], selection: Selection) -> None:
-        self.history.checkpoint()
-        end = (last, len(self.document[last]))
-        self.replace("\n".join(lines), (first, 0), end, maintain_selection_offset=False)
-        self.history.checkpoint()
-        self.selection = selection
-
-    def _shifted(self, row: int, columns: Sequence[int]) -> Selection:
-        """The selection with its rows moved by ``row`` and its columns by what each line gained."""
-        (a, b), (c, d) = self.selection
-        first, last = self._rows()
-
-        def column(line: int, at: int) -> int:
-            gained = columns[line - first] if columns and first <= line <= last else 0
-            return max(0, at + gained)
-
-        return Selection((a + row, column(a, b)), (c + row, column(c, d)))
-
-    def _change_rows(self, new: Sequence[str]) -> None:
-        first, last = self._rows()
-        old = self.document.lines[first : last + 1]
-        if list(new) != list(old):
-            gained = [len(n) - len(o) for n, o in zip(new, old, strict=True)]
-            self._replace_rows(first, last, new, self._shifted(0, gained))
-
-    def action_toggle_comment(self) -> None:
-        """Make comments of the lines, or lines of the comments."""
-        first, last = self._rows()
-        self._change_rows(toggle_comments(self.document.lines[first : last + 1]))
-
-    def action_indent(self, direction: int) -> None:
-        """Indent the lines of a selection; without one, go to the next stop or lift the line."""
-        first, last = self._rows()
-        if self.selection.is_empty and direction > 0:
-            before, _ = self._around()
-            start, end = self.selection
-            self._replace_via_keyboard(" " * (2 - len(before) % 2), start, end)
-        else:
-            self._change_rows(shift_lines(self.document.lines[first : last + 1], direction))
-
-    def action_move_lines(self, direction: int) -> None:
-        """Change places with the line above (-1) or below (1)."""
-        first, last = self._rows()
-        lines = self.document.lines
-        other = first - 1 if direction < 0 else last + 1
-        if not 0 <= other < len(lines):
-            return
-        mine = list(lines[first : last + 1])
-        new = [*mine, lines[other]] if direction < 0 else [lines[other], *mine]
-        self._replace_rows(min(first, other), max(last, other), new, self._shifted(direction, ()))
-
-    def action_duplicate_lines(self) -> None:
-        """The lines once more, below; the cursor goes to the copy."""
-        first, last = self._rows()
-        mine = list(self.document.lines[first : last + 1])
-        self._replace_rows(first, last, [*mine, *mine], self._shifted(len(mine), ()))

@@ -156,7 +156,7 @@ def make_bundle(
         states = (hashes or FileHashes()).of(list(dict.fromkeys(files)), progress)
     except FileError as error:
         raise InputError(str(error)) from None
-    roots = {id(draft): _root(draft, states) for draft in collected.roots}
+    roots = {id(draft): root_of(draft, states) for draft in collected.roots}
     for use in collected.uses:
         inside = f"{roots[id(use.root)].folder}/{use.path}"
         if not can_be_said(inside):
@@ -175,7 +175,8 @@ def make_bundle(
     )
 
 
-def _root(draft: Draft, states: Mapping[Path, FileState]) -> Root:
+def root_of(draft: Draft, states: Mapping[Path, FileState]) -> Root:
+    """The root of files whose states are known."""
     files = tuple(_file(path, draft.files[path], states) for path in sorted(draft.files))
     listing = json.dumps([[file.path, file.bytes, file.sha256] for file in files], ensure_ascii=True)
     digest = hashlib.sha256(b"fluxlora data 1\n" + listing.encode("ascii")).hexdigest()

@@ -60,8 +60,15 @@ async def send(
         InputError: A file changed since it was hashed; nothing is marked complete then.
         RemoteError: Modal cannot be reached or refuses; what was sent stays, and is not sent again.
     """
-    there = await stored(volume) if bundle.roots else frozenset()
-    missing = [root for root in bundle.roots if root.hash not in there]
+    return await send_roots(bundle.roots, volume, progress)
+
+
+async def send_roots(
+    roots: Sequence[Root], volume: RemoteVolume, progress: Callable[[int, int], None] | None = None
+) -> Sent:
+    """Put what the volume lacks of some roots on it, as :func:`send` does."""
+    there = await stored(volume) if roots else frozenset()
+    missing = [root for root in roots if root.hash not in there]
     total = sum(root.bytes for root in missing)
     if missing:
         if progress is not None:
@@ -69,10 +76,10 @@ async def send(
         await _send_batches(list(_batches(missing)), volume, lambda done: progress and progress(done, total))
         await volume.upload([_marker(root) for root in missing])
     return Sent(
-        bytes_total=bundle.bytes,
+        bytes_total=sum(root.bytes for root in roots),
         bytes_sent_at_most=total,
         files=sum(len(root.files) for root in missing),
-        already_there=len(bundle.roots) - len(missing),
+        already_there=len(roots) - len(missing),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.configs.library import ConfigLibrary, LibraryError
+from backend.configs.project import project_configs
 from backend.runs.folder import RunFolder, RunRecord
 from backend.runs.registry import Registry
 from config.load import check_config
@@ -53,6 +54,16 @@ def test_what_a_list_shows(library: ConfigLibrary) -> None:
     assert fox.last_run.id == newest.id
     assert found["own.json"].steps == 5
     assert "broken.yaml:3: is not valid YAML" in (found["broken.yaml"].problem or "")
+
+
+def test_the_demos_configs_are_listed_too(tmp_path: Path) -> None:
+    root, work = tmp_path / "home", tmp_path / "work"
+    for place in (root / "demo", work, tmp_path / "more"):
+        place.mkdir(parents=True)
+        (place / f"{place.name}.yaml").write_text(preset_text("character"), encoding="utf-8")
+    names = {entry.path.name for entry in project_configs(root, work, [tmp_path / "more"]).entries()}
+    assert names == {"demo.yaml", "work.yaml", "more.yaml"}
+    assert len(project_configs(root, tmp_path).entries()) == 3  # once each, though two ways lead there
 
 
 def test_new_ones_carry_their_name_and_keep_the_comments(library: ConfigLibrary) -> None:

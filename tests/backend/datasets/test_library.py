@@ -16,11 +16,13 @@ from backend.datasets.library import (
     Library,
     LibraryError,
     import_pictures,
+    last_configs,
     last_used,
+    named_folders,
     parse_paths,
     summary,
 )
-from backend.datasets.prepare import PrepareOptions, prepare
+from backend.datasets.prepare import Prepared, PrepareOptions, prepare, unprepare
 from backend.datasets.scan import scan_all
 from backend.datasets.sidecar import Box, Marks, marks_of, set_marks
 from backend.datasets.trash import Trash
@@ -86,6 +88,36 @@ def test_the_newest_run_that_used_a_dataset(folder: Path, home: Path) -> None:
     found = last_used([folder, folder.parent])
     assert {path: (use.id, use.name) for path, use in found.items()} == {folder: ("new", "name new")}
     assert (found[folder].resolutions, found[folder].trigger) == ((512, 1024), "new")
+
+
+def test_what_configs_and_runs_name_is_learnt_and_what_was_removed_stays_away(
+    folder: Path, tmp_path: Path, home: Path
+) -> None:
+    beside = tmp_path / "project" / "pictures"
+    beside.mkdir(parents=True)
+    config = tmp_path / "project" / "train.yaml"
+    config.write_text(
+        "config: {process: [{trigger_word: sks, datasets: [{folder_path: pictures, resolution: 512}, "
+        f"{{folder_path: '{folder}'}}, {{folder_path: nowhere}}, {{folder_path: 3}}]}}]}}",
+        encoding="utf-8",
+    )
+    named = named_folders([config, tmp_path / "gone.yaml"])
+    assert named == [beside, folder, config.parent / "nowhere"]
+    library = Library()
+    assert [entry.path for entry in library.learn(named)] == [beside, folder]
+    assert library.learn([*named, beside / ".." / "pictures"]) == []
+    use = last_configs([beside, tmp_path], [config])
+    assert (use[beside].id, use[beside].name, use[beside].resolutions) == ("", "train", (512,))
+    assert set(use) == {beside}
+    library.remove(beside)
+    library.rename(folder, "mine")
+    assert library.learn(named) == []
+    assert [entry.name for entry in library.entries()] == ["mine"]
+    library.add(beside)  # by hand it comes back, and is known again
+    library.remove(beside)
+    assert library.learn([beside]) == []
+    library.add(beside)
+    assert [entry.path for entry in library.entries()] == [folder, beside]
 
 
 def test_pasted_and_dropped_paths(tmp_path: Path) -> None:
@@ -173,6 +205,24 @@ def test_in_place_the_original_is_in_the_trash_and_the_crop_stays(folder: Path, 
     result.target.unlink()
     Trash().undo(ticket.id)
     assert path.read_bytes() == original
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.png", "png"), ("a.png", "jpeg"), ("a.webp", "png")])
+def test_prepared_in_place_can_be_taken_back(folder: Path, name: str, form: str) -> None:
+    path, other = draw(folder / name, (40, 40), mode="RGBA"), draw(folder / "b.png", (30, 30))
+    originals = path.read_bytes(), other.read_bytes()
+    noted = Marks(excluded=True, crop=Box(0, 0, 20, 20))
+    set_marks(path, noted)
+    options = PrepareOptions(None, format=form, crop=True)  # type: ignore[arg-type]
+    results = list(prepare(scan_all(folder).items, options))
+    made = [result.target for result in results]
+    assert marks_of(made[0] or path) == Marks(excluded=True)
+    assert set(unprepare(results)) == {path, other}
+    assert (path.read_bytes(), other.read_bytes()) == originals
+    assert marks_of(path) == noted
+    assert {found.name for found in folder.iterdir() if found.suffix != ".json"} == {name, "b.png"}
+    assert unprepare([Prepared(path, None, "is damaged"), Prepared(path, folder / "elsewhere.png")]) == []
+    assert path.exists()
 
 
 # -- watching --------------------------------------------------------------------------------------

@@ -9,12 +9,14 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from backend.datasets import thumbnails as thumbnails_module
 from backend.datasets.captions import placeholders, read, tag_counts, tags, trained
 from backend.datasets.index import Index
 from backend.datasets.phash import NEAR, Fingerprint, find_duplicates, near_groups
@@ -48,6 +50,27 @@ def test_thumbnails_are_kept_and_follow_the_file(folder: Path, tmp_path: Path) -
     assert Thumbnails().get(path, 50, 50).size == (50, 50)
     draw(path, (400, 200), 2)
     assert thumbnails.get(path, 50, 50).size == (50, 25)
+
+
+def test_pictures_too_large_to_decode_say_so_and_jpegs_of_that_size_are_shown(folder: Path) -> None:
+    white = Image.new("1", (9_000, 8_000), 1)  # 72 megapixels in a few kilobytes
+    white.save(folder / "a.png")
+    with pytest.raises(ThumbnailError, match="72 megapixels"):
+        Thumbnails().get(folder / "a.png", 50, 50)
+    white.convert("L").save(folder / "a.jpg", quality=20)
+    assert Thumbnails().get(folder / "a.jpg", 50, 50).size == (50, 44)
+
+
+def test_large_pictures_are_decoded_one_at_a_time(folder: Path) -> None:
+    Image.new("1", (4_000, 3_000), 1).save(folder / "a.png")
+    found: list[tuple[int, int]] = []
+    thread = threading.Thread(target=lambda: found.append(Thumbnails().get(folder / "a.png", 50, 50).size))
+    with thumbnails_module._large:
+        thread.start()
+        thread.join(0.5)
+        assert found == []
+    thread.join(30)
+    assert found == [(50, 38)]
 
 
 def test_a_crop_is_shown_alone_and_memory_is_bounded(folder: Path) -> None:

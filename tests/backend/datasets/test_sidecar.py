@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from backend.datasets import sidecar
 from backend.datasets.sidecar import (
     SIDECAR,
     Box,
     Marks,
     SidecarError,
+    change_many,
     marks_of,
     read_sidecar,
     set_many,
@@ -79,3 +84,60 @@ def test_a_box_fits_only_inside() -> None:
     assert Box(0, 0, 10, 10).fits(10, 10)
     assert not Box(1, 0, 10, 10).fits(10, 10)
     assert not Box(-1, 0, 5, 5).fits(10, 10)
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from backend.datasets.sidecar import Box, Marks, change_many
+folder, who = Path(sys.argv[1]), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(40):
+    change_many({folder / f"{who}{number}.png": lambda marks: Marks(excluded=True)})
+    change_many({folder / "both.png": lambda marks: Marks(crop=Box(0, 0, marks.crop.width + 1, 1))})
+"""
+
+
+def test_two_programs_that_write_one_sidecar_lose_nothing(folder: Path) -> None:
+    set_marks(folder / "both.png", Marks(crop=Box(0, 0, 1, 1)))
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(folder), who],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        for who in "ab"
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.communicate("go\n", timeout=60)
+    marks = read_sidecar(folder).marks
+    assert len(marks) == 81
+    assert marks["both.png"].crop == Box(0, 0, 81, 1)
+
+
+def test_a_sidecar_that_somebody_else_keeps_writing_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidecar, "_PATIENCE", 0.01)
+    told: list[str] = []
+
+    def meanwhile(marks: Marks) -> Marks:
+        def other() -> None:  # a lock counts for its process, so what another one meets is played here
+            with pytest.raises(SidecarError, match="another program") as caught, sidecar._alone(folder):
+                pass
+            told.append(str(caught.value))
+
+        thread = threading.Thread(target=other)
+        monkeypatch.setattr(sidecar, "_lock", threading.Lock())
+        thread.start()
+        thread.join()
+        return marks
+
+    change_many({folder / "a.png": meanwhile})
+    assert len(told) == 1

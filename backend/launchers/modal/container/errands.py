@@ -1,11 +1,12 @@
-"""The other things that a container does: draw a round of samples, download base models.
+"""The other things that a container does: draw a round of samples, download base models, caption pictures.
 
-Both are a child process whose events are printed and whose files are committed, like a run's, but with
+Each is a child process whose events are printed and whose files are committed, like a run's, but with
 nothing to continue: a failure is an answer, and an interruption only passes it on to the child.
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import threading
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.events import Status
+from backend.files import write_json
 from backend.launchers.modal import wire
 from backend.launchers.modal.container.child import Child
 from backend.launchers.modal.container.commits import Committer
@@ -227,6 +229,42 @@ def prefetch_model(ref: dict[str, Any]) -> dict[str, Any]:
             )
         )
     return _told(outcome, 0, "the base model could not be downloaded", "download_failed")
+
+
+def caption_pictures(ref: dict[str, Any]) -> dict[str, Any]:
+    """Caption pictures; see :func:`backend.launchers.modal.container.worker.caption`."""
+    try:
+        root = volume_root()
+        volume = volume_of(str(ref["volume_id"]), root, str(ref["volume_name"]))
+        base_root = volume_root(BASE_MOUNT)
+        base = volume_of(str(ref["base_volume_id"]), base_root, str(ref["base_volume_name"]))
+        _reload(volume)
+        _reload(base)
+        folder = inside(root, str(ref["folder"]))
+        request = {**ref["request"], "folder": str(inside(root, str(ref["pictures"])))}
+        if ref.get("model_folder"):
+            request["model"] = str(inside(root, str(ref["model_folder"])))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "request.json", request)
+        (folder / "stop").unlink(missing_ok=True)
+    except (KeyError, TypeError, ValueError) as error:
+        return _answer(False, f"captioning was started without what it needs: {error}", 0, "bad_launch")
+    hub = base_root / "hub"
+    hub.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        outcome = run_errand(
+            Errand(
+                "backend.trainer.captioner",
+                [str(folder)],
+                {"HF_HUB_CACHE": str(hub), "FLUXLORA_HOME": place},
+                Path(place) / "events.jsonl",  # it writes none: its progress is a file of the job
+                volume,
+                interval=2.0,
+            )
+        )
+    with contextlib.suppress(VolumeError):
+        base.commit()  # the model, for the next time
+    return _told(outcome, 0, "the pictures could not be captioned", "captioning_failed")
 
 
 def _reload(volume: Volume) -> None:

@@ -60,5 +60,20 @@ def prefetch(ref: dict[str, Any]) -> dict[str, Any]:
     return prefetch_model(ref)
 
 
+def caption(ref: dict[str, Any]) -> dict[str, Any]:
+    """Caption pictures that are on the volume.
+
+    Args:
+        ref: ``{"folder", "pictures", "request", "volume_id", "volume_name", "base_volume_id",
+            "base_volume_name", "model_folder"}``.
+
+    Returns:
+        ``{"ok", "status", "reason", "step", "boot", "error"}``.
+    """
+    from backend.launchers.modal.container.errands import caption_pictures
+
+    return caption_pictures(ref)
+
+
 def _refused(reason: str) -> dict[str, Any]:
     return {"ok": False, "status": "failed", "reason": reason, "step": 0, "boot": 0, "error": "bad_launch"}
