@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.events import Paste
 
+from backend.configs.drafts import Drafts
 from tests.tui.config_pilot import TEXT, checked, editing, project
 from tests.tui.fakes import HOSTILE, escapes, screen_text, until
 from tui.configs.yaml_lines import closing, indent_after, is_block_text, shift_lines, toggle_comments, tokens
@@ -307,6 +308,24 @@ async def test_leaving_asks_and_keeps_a_draft(tmp_path: Path) -> None:
         assert again.area.text == TEXT + "#"
         await pilot.press("ctrl+z")
         assert again.area.text == TEXT
+
+
+async def test_ctrl_c_copies_and_never_ends_the_app(tmp_path: Path) -> None:
+    async with editing(tmp_path) as (pilot, screen):
+        await pilot.press("a", "ctrl+c", "b", "shift+left", "ctrl+c")
+        assert pilot.app.clipboard == "b"
+        assert pilot.app.screen is screen
+        assert screen.area.text.startswith("ab")
+
+
+async def test_what_was_typed_a_moment_before_the_app_ends_is_kept(tmp_path: Path) -> None:
+    async with editing(tmp_path) as (pilot, screen):
+        await pilot.press("#", "1")
+        pilot.app.exit()
+    draft = Drafts(tmp_path / "home" / "drafts").load(tmp_path / "edited.yaml")
+    assert draft is not None
+    assert draft.text == f"#1{TEXT}"
+    assert screen.file.saved == TEXT
 
 
 async def test_a_draft_is_written_while_typing(tmp_path: Path) -> None:

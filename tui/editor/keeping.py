@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from tui.widgets.find_bar import FindBar
 
 if TYPE_CHECKING:
     from backend.configs.external_change import Snapshot
+    from tui.widgets.yaml_area import YamlArea
 
 
 _DRAFT = 1.0  # seconds between looks at what was typed; with the writing, less than two are lost
@@ -28,6 +30,7 @@ class FileKeeping(EditorPart):
     """Part of the editor: the file on the disk and its draft."""
 
     _drafted = 0  # the text's version that the draft is of
+    _typed: YamlArea | None = None  # still there when the screen has no widgets any more
     _asked_about = ""  # the mark of a change on disk that the user decided to leave
 
     # -- opening, drafts, the disk --------------------------------------------------------------------
@@ -51,6 +54,7 @@ class FileKeeping(EditorPart):
                 title="Draft restored", markup=False,
             )  # fmt: skip
         self._drafted = self.area.version
+        self._typed = self.area
         self.set_interval(_DRAFT, self._keep_draft)
         self.set_interval(_DISK, self._look_at_disk)
         self._text_changed()
@@ -60,6 +64,12 @@ class FileKeeping(EditorPart):
         if self._loaded and self._drafted != self.area.version:
             self._drafted = self.area.version
             self._write_draft(self.area.text)
+
+    async def keep_last(self) -> None:
+        """Keep what no draft has yet, when the app ends without the editor having been left."""
+        if self._loaded and self._typed is not None and self._drafted != self._typed.version:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self.file.keep_draft, self._typed.text)
 
     @work(thread=True, group="draft", exit_on_error=False)
     def _write_draft(self, text: str) -> None:

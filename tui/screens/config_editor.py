@@ -125,7 +125,8 @@ class ConfigEditorScreen(FileKeeping, Checking, Completing, Finding, FormEditing
         self._open()
 
     async def on_unmount(self) -> None:
-        """The process of checks ends with the editor."""
+        """The process of checks ends with the editor; what was typed since the last draft is kept."""
+        await self.keep_last()
         await self.checks.close()
 
     def show_runs(self, change: RunsChanged) -> None:

@@ -103,6 +103,11 @@ class CaptionEditor(TextArea):
         self._loaded = self._as_loaded = ""
         self.read_only = True
 
+    def action_copy(self) -> None:
+        """Copy the selection; without one nothing, so that ctrl+c never ends the app from within a text."""
+        if self.selected_text:
+            super().action_copy()
+
     def open_caption(self, picture: str | None, text: str, *, writable: bool = True) -> None:
         """Show the caption of a picture; what was undoable in it still is.
 

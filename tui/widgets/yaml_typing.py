@@ -58,6 +58,11 @@ class TypingArea(TextArea, inherit_bindings=False):
     class HelpWanted(Message):
         """Help for the key under the cursor is asked for."""
 
+    def action_copy(self) -> None:
+        """Copy the selection; without one nothing, so that ctrl+c never ends the app from within a text."""
+        if self.selected_text:
+            super().action_copy()
+
     async def _on_paste(self, event: events.Paste) -> None:
         """Terminals send a paste's line ends as carriage returns; Textual's own handler does the rest."""
         event.text = event.text.replace("\r\n", "\n").replace("\r", "\n")
