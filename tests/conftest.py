@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ import pytest
 # The stand-in for Modal is tried by everything in tests/modal; of its own tests, these few are quick.
 _LOOPBACK = Path(__file__).parent / "loopback"
 _QUICK = {"test_runs", "test_volume_trees", "test_volume_copies"}
+
+# Before torch is loaded, here or by a process of a test: as many workers as there are share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 gc.disable()  # until all is collected: importing makes much and leaves little to free
 
