@@ -21,8 +21,10 @@ from config.load import load_config
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared demo that no test changes."""
-    folder = tmp_path_factory.mktemp("demo") / "original"
-    prepare_demo(folder)
+    folder = tmp_path_factory.mktemp("demo") / "new" / "original"
+    said: list[str] = []
+    prepare_demo(folder, progress=said.append)
+    assert said == ["drawing 12 pictures", "building the tiny FLUX"]
     return folder
 
 
@@ -38,12 +40,9 @@ def _times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_a_fresh_demo_is_complete_and_its_config_without_fault(tmp_path: Path) -> None:
-    said: list[str] = []
-    folder = tmp_path / "new" / "demo"
-    project = prepare_demo(folder, progress=said.append)
-    assert said == ["drawing 12 pictures", "building the tiny FLUX"]
-    assert sorted(path.name for path in folder.iterdir()) == [
+def test_a_fresh_demo_is_complete_and_its_config_without_fault(original: Path) -> None:
+    project = prepare_demo(original)
+    assert sorted(path.name for path in original.iterdir()) == [
         ".demo.json",
         "dataset",
         "demo.yaml",

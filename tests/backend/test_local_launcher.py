@@ -219,6 +219,8 @@ sys.stdin.read()
     run_id = (await parent.stdout.readline()).decode().strip()
     os.killpg(parent.pid, signal.SIGKILL)  # the terminal is gone, and everything in it
     await parent.wait()
+    assert parent.stdin is not None
+    parent.stdin.close()
     record = registry.record(registry.find(run_id))
     launcher = LocalLauncher(registry, COUNTING)
     async with asyncio.timeout(30):

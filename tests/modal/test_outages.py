@@ -17,7 +17,7 @@ from tests.loopback.cloud import LoopbackCloud
 from tests.modal.client import Client, complete
 from tests.modal.conftest import PRETEND, write_project
 
-SHORT, LONG = 25.0, 120.0
+SHORT, LONG = 25.0, 70.0  # long: beyond the windows of pieces (45 s) and of the cursor (60 s)
 LINES = 3
 
 
@@ -50,7 +50,7 @@ def computers(tmp_path: Path, tiny_flux: Path) -> Iterator[list[Client]]:
             cloud.knobs.environment |= {
                 "FLUXLORA_TRAINER": PRETEND.stem,
                 "PYTHONPATH": str(PRETEND.parent),
-                "PRETEND": json.dumps({"pause": 0.1, "lines": LINES}),
+                "PRETEND": json.dumps({"pause": 0.25, "lines": LINES}),
             }
             config = write_project(tmp_path / f"project{number}", tiny_flux)
             made.append(Client(cloud, tmp_path / f"home{number}", config))
@@ -61,12 +61,12 @@ def computers(tmp_path: Path, tiny_flux: Path) -> Iterator[list[Client]]:
 
 @pytest.mark.waits
 def test_without_a_network(computers: list[Client]) -> None:
-    """For 25 and 120 seconds; refused and silent; the run goes on meanwhile, or ends."""
+    """For 25 and 70 seconds; refused and silent; the run goes on meanwhile, or ends."""
     cases: list[tuple[Client, int, Callable[[], None]]] = [
-        (computers[0], 450, lambda: computers[0].cloud.drop_connections(SHORT)),
-        (computers[1], 450, lambda: computers[1].cloud.hang_connections(SHORT)),
-        (computers[2], 1500, lambda: computers[2].cloud.drop_connections(LONG)),
-        (computers[3], 300, lambda: computers[3].cloud.drop_connections(LONG)),
+        (computers[0], 180, lambda: computers[0].cloud.drop_connections(SHORT)),
+        (computers[1], 180, lambda: computers[1].cloud.hang_connections(SHORT)),
+        (computers[2], 380, lambda: computers[2].cloud.drop_connections(LONG)),
+        (computers[3], 100, lambda: computers[3].cloud.drop_connections(LONG)),
     ]
     failures: list[BaseException] = []
 

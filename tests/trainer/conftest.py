@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: workers share two cores
@@ -38,7 +39,10 @@ def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         root = root.parent
-    return build_tiny_flux(root / "tiny-flux")
+    folder = build_tiny_flux(root / "tiny-flux")
+    gc.collect()
+    gc.freeze()  # every run collects garbage several times: not what was imported to build or load models
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -186,7 +186,7 @@ def test_t5_is_quantised_and_its_embeddings_are_others(tiny_flux: Path) -> None:
     assert base_model(tiny_flux, quantize=True, quantize_te=False).qtype_te is None
 
 
-@pytest.mark.parametrize("qtype", ["float8", "nf4"])
+@pytest.mark.parametrize("qtype", [pytest.param("float8", marks=pytest.mark.thorough), "nf4"])
 def test_a_run_on_a_quantised_base_is_exact_when_resumed(
     make_run: MakeRun, qtype: QType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,12 +62,16 @@ KINDS: dict[str, dict[str, Any]] = {
     "dora": {"network": {"type": "dora"}},
     "lokr": {"network": {"type": "lokr"}},
     "int8": {"model": {"quantize": True, "qtype": "int8"}},
+    "ema on int8": {
+        "train": {"ema_config": {"use_ema": True, "ema_decay": 0.5}},
+        "model": {"quantize": True, "qtype": "int8"},
+    },
 }
 
 
 @pytest.mark.parametrize(
     "kind",
-    [kind if kind in ("ema", "int8") else pytest.param(kind, marks=pytest.mark.thorough) for kind in KINDS],
+    [kind if kind == "ema on int8" else pytest.param(kind, marks=pytest.mark.thorough) for kind in KINDS],
 )
 def test_pictures_drawn_elsewhere_equal_those_drawn_in_training(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str

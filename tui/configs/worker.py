@@ -124,6 +124,11 @@ class CheckProcess:
             return
         with contextlib.suppress(ProcessLookupError):
             child.kill()
+        # With its pipes, or they outlive the event loop; a request half written breaks with the child.
+        assert child.stdin is not None
+        child.stdin.close()
+        with contextlib.suppress(OSError):
+            await child.stdin.wait_closed()
         await child.wait()
 
 

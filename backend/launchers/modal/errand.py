@@ -82,6 +82,7 @@ async def ask(
                 return message["answer"]
         raise LaunchError(f"the {job} job ended without an answer (exit code {await process.wait()})")
     finally:
+        process.stdin.close()  # a cancelled job's pipe would outlive the event loop
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
