@@ -19,9 +19,9 @@ from tests.tui.fakes import (
     FakeRuns,
     escapes,
     make_app,
+    open_monitor,
     sample,
     screen_text,
-    settled,
     story,
     summary,
     until,
@@ -103,9 +103,7 @@ def runs(tmp_path: Path) -> FakeRuns:
 async def open_page(pilot: Pilot, key: str, kind: type) -> FluxLoraApp:
     app = pilot.app
     assert isinstance(app, FluxLoraApp)
-    await settled(pilot)
-    await pilot.press("2")
-    await until(lambda: isinstance(app.screen, MonitorScreen) and "step 250" in screen_text(app))
+    await open_monitor(pilot, "step 250")
     await pilot.press(key)
     await until(lambda: isinstance(app.screen, kind))
     await pilot.pause()
