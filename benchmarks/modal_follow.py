@@ -113,7 +113,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--only-keys", action="store_true", help="of an app in this environment")
     parser.add_argument(
-        "--undisturbed", action="store_true", help="give app and keys the CPU first (Linux, root): others work"
+        "--undisturbed",
+        action="store_true",
+        help="give app and keys the CPU first (Linux, root)",
     )
     options = parser.parse_args()
     if options.only_keys:

@@ -369,7 +369,7 @@ async def test_a_large_picture_is_drawn_by_the_terminal_itself_where_it_can(
     app = make_app(runs, root=tmp_path, settings=Settings(images="sixel"))
     async with app.run_test(size=(120, 40)) as pilot:
         await open_page(pilot, "I", SamplesScreen)
-        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6)
+        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6, 60)
         assert not app.screen.query(GraphicsPicture)  # of many, half cells
 
         def drawn() -> list[tuple[int, int]]:
@@ -377,14 +377,14 @@ async def test_a_large_picture_is_drawn_by_the_terminal_itself_where_it_can(
             return [picture.size for picture in pictures if picture is not None]
 
         await pilot.press("z")
-        await until(lambda: len(drawn()) == 1 and not app.screen.query(HalfCellPicture))
+        await until(lambda: len(drawn()) == 1 and not app.screen.query(HalfCellPicture), 60)
         alone = drawn()[0]
         assert min(alone) > 32 * 8  # as large as there is room, though the file has 32 pixels
         await pilot.press("b")
-        await until(lambda: len(drawn()) == 2)
+        await until(lambda: len(drawn()) == 2, 60)
         await pilot.press("b", "z")
-        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6)
-        await until(lambda: not app.screen.query(GraphicsPicture))
+        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6, 60)
+        await until(lambda: not app.screen.query(GraphicsPicture), 60)
         await close(pilot)
 
 
