@@ -115,7 +115,7 @@ def main() -> int:
     parser.add_argument(
         "--undisturbed",
         action="store_true",
-        help="give app and keys the CPU first (Linux, root): others work",
+        help="give app and keys the CPU first (Linux, root)",
     )
     options = parser.parse_args()
     if options.only_keys:

@@ -398,6 +398,13 @@ async def settled(pilot: Pilot[Any]) -> None:
     await pilot.pause()
 
 
+async def open_monitor(pilot: Pilot[Any], *wanted: str) -> None:
+    """Go to the monitor as soon as runs are known, and wait until it shows all the words."""
+    await settled(pilot)
+    await pilot.press("2")
+    await until(lambda: all(words in screen_text(pilot.app) for words in wanted))
+
+
 def screen_text(app: App[Any]) -> str:
     """What the topmost screen shows, as plain lines."""
     strips = app.screen._compositor.render_strips()

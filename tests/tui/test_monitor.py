@@ -25,6 +25,7 @@ from tests.tui.fakes import (
     FakeRuns,
     escapes,
     make_app,
+    open_monitor,
     sample,
     screen_text,
     settled,
@@ -133,9 +134,7 @@ async def test_a_running_run_shows_everything_and_goes_on(tmp_path: Path) -> Non
     runs = FakeRuns(FakeRun(summary(), story(250), LOG))
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(120, 36)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "step 250/1000" in screen_text(app))
+        await open_monitor(pilot, "step 250/1000")
         for part in (
             "● training",
             "my-lora",
@@ -162,9 +161,7 @@ async def test_a_finished_run_shows_everything(tmp_path: Path) -> None:
     )
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(120, 36)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "✓ finished" in screen_text(app) and "step 250/250 · 100 %" in screen_text(app))
+        await open_monitor(pilot, "✓ finished", "step 250/250 · 100 %")
         await until(lambda: "saved my-lora_000000200" in screen_text(app))
         assert len(curve(app)) == 250
         assert " left" not in screen_text(app).splitlines()[2]
@@ -175,9 +172,7 @@ async def test_a_dead_run_is_interrupted_though_its_events_say_training(tmp_path
     dead = FakeRun(summary(status=Status.INTERRUPTED, reason=truth.reason), story(250), LOG, truth)
     app = make_app(FakeRuns(dead), root=tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "! interrupted" in screen_text(app))
+        await open_monitor(pilot, "! interrupted")
         await until(lambda: "its process is gone · press r to resume from step 200" in screen_text(app))
 
 
@@ -185,9 +180,7 @@ async def test_a_run_that_dies_while_watched(tmp_path: Path) -> None:
     runs = FakeRuns(FakeRun(summary(), story(250), LOG))
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "● training" in screen_text(app))
+        await open_monitor(pilot, "● training")
         runs.runs["abcd2345"].truth = RunState(status=Status.INTERRUPTED, reason="its process is gone")
         runs.update("abcd2345", status=Status.INTERRUPTED)
         await until(lambda: "! interrupted" in screen_text(app))
@@ -198,9 +191,7 @@ async def test_resume_goes_on_and_takes_the_curve_back(tmp_path: Path) -> None:
     runs = FakeRuns(FakeRun(summary(status=Status.INTERRUPTED), story(250), LOG, truth))
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(120, 36)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "press r to resume from step 200" in screen_text(app))
+        await open_monitor(pilot, "press r to resume from step 200")
         await pilot.press("r")
         await until(lambda: ("resume", "abcd2345") in runs.local.asked)
         await until(lambda: "press r to resume" not in screen_text(app))
@@ -248,18 +239,14 @@ async def test_a_failed_run_says_why(tmp_path: Path) -> None:
     runs = FakeRuns(FakeRun(summary(status=Status.FAILED, step=5), events, LOG))
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "✗ failed" in screen_text(app) and "the loss is nan" in screen_text(app))
+        await open_monitor(pilot, "✗ failed", "the loss is nan")
 
 
 async def test_warnings_show_while_it_goes_on(tmp_path: Path) -> None:
     runs = FakeRuns(FakeRun(summary(), [*story(5), WarningEvent(seq=99, message="a [b]corrupt[/] picture")]))
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "! a [b]corrupt[/] picture" in screen_text(app))
+        await open_monitor(pilot, "! a [b]corrupt[/] picture")
 
 
 async def test_a_launcher_that_fails_is_a_toast(tmp_path: Path) -> None:
@@ -267,9 +254,7 @@ async def test_a_launcher_that_fails_is_a_toast(tmp_path: Path) -> None:
     runs.local.failure = OSError("[/] the network is down")
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(120, 36), notifications=True) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "[/] the network is down" in screen_text(app))
+        await open_monitor(pilot, "[/] the network is down")
         await until(lambda: "saved my-lora" in screen_text(app))  # the log goes on all the same
 
 
@@ -285,9 +270,7 @@ async def test_a_long_history_is_taken_in_portions(tmp_path: Path, monkeypatch) 
         lambda self, f, events: (sizes.append(len(events)), take(self, f, events)),
     )
     async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "step 5000/" in screen_text(app))
+        await open_monitor(pilot, "step 5000/")
         assert len(curve(app)) == 5_000
         assert max(sizes) == 100
 
@@ -326,9 +309,7 @@ def three() -> FakeRuns:
 async def test_the_run_that_goes_on_is_opened_first_and_brackets_walk(tmp_path: Path) -> None:
     app = make_app(three(), root=tmp_path)
     async with app.run_test(size=(100, 30)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "step 7/1000" in screen_text(app))
+        await open_monitor(pilot, "step 7/1000")
         await pilot.press("right_square_bracket")
         await until(lambda: "step 5/1000" in screen_text(app) and "log oldest" in screen_text(app))
         assert len(curve(app)) == 5
@@ -346,9 +327,7 @@ async def test_a_run_left_behind_sends_nothing_more(tmp_path: Path) -> None:
     runs = three()
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(100, 30)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "step 7/1000" in screen_text(app))
+        await open_monitor(pilot, "step 7/1000")
         await pilot.press("right_square_bracket")
         await until(lambda: "log oldest" in screen_text(app))
         runs.say("middle23", step(8), log=b"late line\n")
@@ -408,9 +387,7 @@ async def test_samples_show_where_there_is_room_and_a_key_overrides(tmp_path: Pa
     runs = FakeRuns(FakeRun(summary(path=tmp_path / "run"), story(250, samples=samples), LOG))
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "Samples of step 100" in screen_text(app))
+        await open_monitor(pilot, "Samples of step 100")
         await until(lambda: "▀" in screen_text(app))
         assert "[b]two[/]" in screen_text(app)
         await pilot.resize_terminal(80, 24)
@@ -427,9 +404,7 @@ async def test_the_focus_leaves_samples_that_a_resize_hides(tmp_path: Path) -> N
     runs = FakeRuns(FakeRun(summary(), story(250, samples=[sample(100)]), LOG))
     app = make_app(runs, root=tmp_path)
     async with app.run_test(size=(120, 40)) as pilot:
-        await settled(pilot)
-        await pilot.press("2")
-        await until(lambda: "Samples of step 100" in screen_text(app))
+        await open_monitor(pilot, "Samples of step 100")
         app.screen.query_one(Samples).focus()
         await pilot.resize_terminal(80, 24)
         await until(lambda: isinstance(app.focused, LogPane))

@@ -10,7 +10,7 @@ import pytest
 
 from backend.events import AttemptEvent, StepEvent
 from backend.launchers.base import RunFacts
-from tests.tui.fakes import FakeRun, FakeRuns, make_app, screen_text, settled, story, summary, until
+from tests.tui.fakes import FakeRun, FakeRuns, make_app, open_monitor, screen_text, story, summary, until
 from tui.runs import place_watch
 from tui.screens.monitor import MonitorScreen
 from tui.widgets.chart_legend import LegendScreen
@@ -25,9 +25,7 @@ LINES = "".join(f"12:00:{n % 60:02} INFO    step {n}/1000 loss 0.5\n" for n in r
 
 async def opened(pilot: Pilot, wanted: str = "step 250/1000") -> tuple[LogPane, LossChart]:
     """The panes of the monitor, once they show the run."""
-    await settled(pilot)
-    await pilot.press("2")
-    await until(lambda: wanted in screen_text(pilot.app))
+    await open_monitor(pilot, wanted)
     screen = pilot.app.screen
     assert isinstance(screen, MonitorScreen)
     chart = screen.query_one(LossChart)

@@ -19,9 +19,9 @@ from tests.tui.fakes import (
     FakeRuns,
     escapes,
     make_app,
+    open_monitor,
     sample,
     screen_text,
-    settled,
     story,
     summary,
     until,
@@ -103,9 +103,7 @@ def runs(tmp_path: Path) -> FakeRuns:
 async def open_page(pilot: Pilot, key: str, kind: type) -> FluxLoraApp:
     app = pilot.app
     assert isinstance(app, FluxLoraApp)
-    await settled(pilot)
-    await pilot.press("2")
-    await until(lambda: isinstance(app.screen, MonitorScreen) and "step 250" in screen_text(app))
+    await open_monitor(pilot, "step 250")
     await pilot.press(key)
     await until(lambda: isinstance(app.screen, kind))
     await pilot.pause()
@@ -385,7 +383,7 @@ async def test_a_large_picture_is_drawn_by_the_terminal_itself_where_it_can(
     app = make_app(runs, root=tmp_path, settings=Settings(images="sixel"))
     async with app.run_test(size=(120, 40)) as pilot:
         await open_page(pilot, "I", SamplesScreen)
-        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6)
+        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6, 60)
         assert not app.screen.query(GraphicsPicture)  # of many, half cells
 
         def drawn() -> list[tuple[int, int]]:
@@ -393,14 +391,14 @@ async def test_a_large_picture_is_drawn_by_the_terminal_itself_where_it_can(
             return [picture.size for picture in pictures if picture is not None]
 
         await pilot.press("z")
-        await until(lambda: len(drawn()) == 1 and not app.screen.query(HalfCellPicture))
-        alone = drawn()[0]
-        assert min(alone) > 32 * 8  # as large as there is room, though the file has 32 pixels
+        # As large as there is room, though the file has 32 pixels; it is decoded again if room comes later.
+        await until(lambda: len(drawn()) == 1 and min(drawn()[0]) > 32 * 8, 60)
+        await until(lambda: not app.screen.query(HalfCellPicture), 60)
         await pilot.press("b")
-        await until(lambda: len(drawn()) == 2)
+        await until(lambda: len(drawn()) == 2, 60)
         await pilot.press("b", "z")
-        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6)
-        await until(lambda: not app.screen.query(GraphicsPicture))
+        await until(lambda: len(app.screen.query(HalfCellPicture)) == 6, 60)
+        await until(lambda: not app.screen.query(GraphicsPicture), 60)
         await close(pilot)
 
 

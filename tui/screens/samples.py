@@ -209,11 +209,11 @@ class SamplesScreen(RunPage):
         setting = self.flux.settings.images
         # Of many pictures half cells cost the least; those shown large get all that the terminal can do.
         protocol = current_protocol(setting) if self._is_large else "half"
-        cards = [card for card in self.query(GridCard) if card.protocol == protocol]
-        for card in self.query(GridCard):
-            if card not in cards[: len(cells)]:
+        # Those that were told to go may still be there, so the screen's own list counts.
+        cards = [card for card in self._cards if card.protocol == protocol][: len(cells)]
+        for card in self._cards:
+            if card not in cards:
                 card.remove()
-        cards = cards[: len(cells)]
         for place, (title, sample, folder) in enumerate(cells):
             if place >= len(cards):
                 cards.append(GridCard(protocol, forced=setting in ("kitty", "sixel")))
