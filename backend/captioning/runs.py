@@ -28,6 +28,13 @@ def refuse(run: RunRecord, command: Command) -> None:
     )
 
 
+def ends_elsewhere(run: RunRecord) -> bool:
+    """Whether only the job's own process can end it: on Modal a container would caption on, at a price."""
+    from backend.captioning.place import read_place
+
+    return run.kind == CAPTION and read_place(run.path) is not None
+
+
 def go_on(run: RunRecord, state: RunState, overrides: Sequence[str]) -> RunRecord:
     """Take a captioning job that has ended up again, after the pictures that it has done.
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from backend.captioning.runs import CAPTION, go_on, refuse
+from backend.captioning.runs import CAPTION, ends_elsewhere, go_on, refuse
 from backend.credentials.hf_token import find_hf_token
 from backend.events import CommandEvent, Status, StatusEvent
 from backend.launchers.base import (
@@ -211,7 +211,7 @@ class LocalLauncher:
         state = self.judge(run, read_view(folder))
         if state.status.ended:
             raise LaunchError(f"run {run.id} is {state.status} already")
-        if not now:
+        if not now or ends_elsewhere(run):
             folder.stop_file.touch()
             ask_to_stop(run.handle)
             return

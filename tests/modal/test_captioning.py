@@ -16,6 +16,8 @@ from backend.captioning.place import ModalPlace
 from backend.captioning.request import CaptionRequest
 from backend.datasets.drafts import Drafts
 from backend.datasets.sidecar import Box, Marks, set_marks
+from backend.launchers.local import LocalLauncher
+from backend.runs.registry import Registry
 from tests.loopback.cloud import LoopbackCloud
 from tests.modal.client import Client
 from tests.trainer.tiny_captioners import make_florence
@@ -108,6 +110,21 @@ def test_a_courier_that_dies_is_replaced_and_nothing_is_done_twice(
     names = [json.loads(line).get("name") for line in job.progress_file.read_text().splitlines()]
     named = [name for name in names if name]
     assert sorted(named) == ["a.png", "b [x].png", "c\n\N{FOX FACE}.png"]
+
+
+async def test_stopped_at_once_nothing_is_left_running(
+    cloud: LoopbackCloud, tmp_path: Path, folder: Path, florence: Path
+) -> None:
+    job = job_of(tmp_path, folder, florence)
+    job.start(environment=dict(os.environ))
+    note = job.path / "call.json"
+    until(lambda: note.exists() and json.loads(note.read_text())["call_id"])
+    record = job.folder.read_record()
+    assert record is not None
+    await LocalLauncher(Registry(tmp_path / "home")).stop(record, now=True)
+    assert ended(job) in ("stopped", "finished")  # it may have been done by then
+    assert json.loads(note.read_text())["app_id"] is None
+    assert cloud.wait(lambda: not cloud.tasks(running=True), 30)
 
 
 def test_what_cannot_be_is_a_sentence_before_anything_costs(
