@@ -225,12 +225,12 @@ async def test_the_problems_pane(tmp_path: Path) -> None:
     wrong = TEXT.replace("batch_size: 1", "batch_sizes: 1").replace("steps: 2000", "steps: many")
     async with editing(tmp_path, wrong) as (pilot, screen):
         await pilot.press("f6")
-        while pilot.app.focused is not screen.query_one("ProblemsPane"):
+        while pilot.app.focused is not screen.query_one("ConfigProblems"):
             await pilot.press("f6")
         await pilot.press("end", "home", "down", "up", "enter")
         await until(lambda: pilot.app.focused is screen.area)
         await pilot.press("shift+f6")
-        screen.query_one("ProblemsPane").focus()
+        screen.query_one("ConfigProblems").focus()
         await pilot.press("f")
         await until(lambda: isinstance(pilot.app.screen, ChooseScreen))
         await pilot.press("escape")

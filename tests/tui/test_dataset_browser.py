@@ -25,9 +25,9 @@ from tui.screens.datasets import DatasetsScreen
 from tui.screens.help import help_sections
 from tui.settings import Settings
 from tui.widgets.caption_editor import CaptionEditor
+from tui.widgets.dataset_problems import DatasetProblems
 from tui.widgets.picture_grid import PictureGrid
 from tui.widgets.picture_list import PictureList
-from tui.widgets.problem_pane import ProblemPane
 from tui.widgets.tag_pane import TagPane
 
 
@@ -243,7 +243,7 @@ async def test_problems_lead_to_their_pictures_and_are_mended(tmp_path: Path, fo
     async with app.run_test(size=(120, 36)) as pilot:
         screen = await open_browser(pilot)
         await pilot.press("p")
-        pane = screen.query_one(ProblemPane)
+        pane = screen.query_one(DatasetProblems)
         assert screen.focused is pane
         rules = [problem.rule for problem in pane._problems]
         pane.highlighted = rules.index("caption-missing")

@@ -10,7 +10,7 @@ from textual.widgets import Input
 from backend.datasets.filter import FilterError, parse_filter, quoted
 from tui.messages import OperationFailed
 from tui.text import plural
-from tui.widgets.problem_pane import ProblemPane
+from tui.widgets.dataset_problems import DatasetProblems
 from tui.widgets.tag_pane import TagPane
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class DatasetFinding:
         if side == "tags":
             self._browser.query_one(TagPane).focus()
         elif side == "problems":
-            self._browser.query_one(ProblemPane).show_problems(self._browser.session.problems)
-            self._browser.query_one(ProblemPane).focus()
+            self._browser.query_one(DatasetProblems).show_problems(self._browser.session.problems)
+            self._browser.query_one(DatasetProblems).focus()
         else:
             self._browser.pictures.focus()
 
@@ -104,7 +104,7 @@ class DatasetFinding:
         else:
             self._browser.edit_tag(message.tag, rename=message.what == "rename")
 
-    def on_problem_pane_picked(self, message: ProblemPane.Picked) -> None:
+    def on_dataset_problems_picked(self, message: DatasetProblems.Picked) -> None:
         """Go to the file of a problem."""
         name = message.problem.file
         if self._browser.shelf.index(name) is None and name in self._browser.session.items:
@@ -115,7 +115,7 @@ class DatasetFinding:
             self._browser.pictures.update_rows()
             self._browser.show_picture()
 
-    def on_problem_pane_fix_wanted(self, message: ProblemPane.FixWanted) -> None:
+    def on_dataset_problems_fix_wanted(self, message: DatasetProblems.FixWanted) -> None:
         """Mend, after a question."""
         self._browser.fix(message.problems)
 

@@ -12,8 +12,8 @@ from tui.configs.text import LARGE, Findings, fixes, is_json, keys_of, look, rec
 from tui.configs.worker import Overtaken
 from tui.editor.part import EditorPart
 from tui.text import one_line
+from tui.widgets.config_problems import ConfigProblems
 from tui.widgets.estimate_pane import EstimatePane
-from tui.widgets.problems_pane import ProblemsPane
 
 if TYPE_CHECKING:
     from config.problems import Problem
@@ -61,7 +61,7 @@ class Checking(EditorPart):
     def _show(self, findings: Findings, version: int) -> None:
         self._findings, self._looked_at = findings, version
         self.area.show_marks(findings.marks)
-        self.query_one(ProblemsPane).show_problems(findings.problems)
+        self.query_one(ConfigProblems).show_problems(findings.problems)
         if findings.groups is not None:
             self.form.show_groups(findings.groups)
         self._form_error = findings.reason
@@ -83,13 +83,13 @@ class Checking(EditorPart):
 
     # -- problems, keys, fixes ------------------------------------------------------------------------
 
-    @on(ProblemsPane.Chosen)
-    def _problem_chosen(self, event: ProblemsPane.Chosen) -> None:
+    @on(ConfigProblems.Chosen)
+    def _problem_chosen(self, event: ConfigProblems.Chosen) -> None:
         event.stop()
         self._go_to_problem(event.problem)
 
     def _go_to_problem(self, problem: Problem) -> None:
-        pane = self.query_one(ProblemsPane)
+        pane = self.query_one(ConfigProblems)
         pane.highlighted = pane.problems.index(problem) if problem in pane.problems else pane.highlighted
         if self.in_form:
             self.form.show_all()
@@ -117,15 +117,15 @@ class Checking(EditorPart):
             index = earlier[-1] if earlier else len(problems) - 1
         self._go_to_problem(problems[index])
 
-    @on(ProblemsPane.FixWanted)
-    def _fix_wanted(self, event: ProblemsPane.FixWanted) -> None:
+    @on(ConfigProblems.FixWanted)
+    def _fix_wanted(self, event: ConfigProblems.FixWanted) -> None:
         event.stop()
         self._fix(event.problem)
 
     def action_fix(self) -> None:
         """Mend the problem of this line, or the chosen one."""
         here = self._problems_at(self.area.cursor_location[0])
-        chosen = here[0] if here else self.query_one(ProblemsPane).chosen
+        chosen = here[0] if here else self.query_one(ConfigProblems).chosen
         if chosen is None:
             self.notify("No problem here.", markup=False)
         else:

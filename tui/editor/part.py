@@ -14,7 +14,7 @@ from tui.screens.base import MainScreen
 from tui.text import clip, one_line, plural
 from tui.widgets.completion_list import CompletionList
 from tui.widgets.config_form import ConfigForm
-from tui.widgets.problems_pane import GLYPHS, STYLES, count_words
+from tui.widgets.config_problems import GLYPHS, STYLES, count_words
 from tui.widgets.yaml_area import YamlArea
 
 if TYPE_CHECKING:

@@ -45,6 +45,7 @@ PHASES = (
     "training",
     "sampling",
     "saving",
+    "captioning",
 )
 """What a run does, one after the other; the values of :class:`backend.events.Phase`."""
 

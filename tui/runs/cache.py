@@ -34,6 +34,7 @@ class CachedRun:
     tags: tuple[str, ...] = ()
     archived: bool = False
     budget: float | None = None
+    kind: str = "train"
 
 
 def cache_path(home: Path) -> Path:
@@ -62,6 +63,7 @@ def load_runs(path: Path) -> tuple[CachedRun, ...]:
                 dollars=None if row.get("dollars") is None else float(row["dollars"]),
                 tags=tuple(str(tag) for tag in row.get("tags", ())),
                 archived=bool(row.get("archived")),
+                kind=str(row.get("kind") or "train"),
             )
             for row in rows
         )
@@ -93,6 +95,7 @@ def save_runs(path: Path, runs: Iterable[RunRow]) -> None:
             "dollars": run.dollars,
             "tags": list(run.tags),
             "archived": run.archived,
+            "kind": run.kind,
         }
         for run, _ in zip(runs, range(_LIMIT), strict=False)
     ]

@@ -22,9 +22,9 @@ from tui.messages import RunsChanged
 from tui.screens.base import report_failure
 from tui.widgets.completion_list import CompletionList
 from tui.widgets.config_form import ConfigForm
+from tui.widgets.config_problems import ConfigProblems
 from tui.widgets.estimate_pane import EstimatePane
 from tui.widgets.find_bar import FindBar
-from tui.widgets.problems_pane import ProblemsPane
 from tui.widgets.yaml_area import YamlArea
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class ConfigEditorScreen(FileKeeping, Checking, Completing, Finding, FormEditing
                 yield ConfigForm(self._path.absolute().parent, id="form")
                 yield FindBar(id="find-bar")
             yield EstimatePane(id="estimate")
-        yield ProblemsPane(id="problems")
+        yield ConfigProblems(id="problems")
         yield Static(id="here", markup=False)
         yield CompletionList(id="completions")
 

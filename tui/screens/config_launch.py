@@ -20,7 +20,7 @@ from tui.runs.place import LABEL, is_stand_in
 from tui.runs.status import RESUMABLE, is_live
 from tui.screens.config_diff import change_lines
 from tui.text import clip, duration, one_line, plural
-from tui.widgets.problems_pane import problem_line
+from tui.widgets.config_problems import problem_line
 from tui.widgets.radio import Radio
 
 if TYPE_CHECKING:

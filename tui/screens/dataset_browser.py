@@ -31,11 +31,11 @@ from tui.screens.base import MainScreen
 from tui.terminal import current_protocol
 from tui.text import clip, plural
 from tui.widgets.caption_editor import CaptionBox, CaptionEditor
+from tui.widgets.dataset_problems import DatasetProblems
 from tui.widgets.picture_grid import PictureGrid, Thumbnail
 from tui.widgets.picture_list import PictureList
 from tui.widgets.picture_preview import PicturePreview, cut_of
 from tui.widgets.picture_view import PictureView
-from tui.widgets.problem_pane import ProblemPane
 from tui.widgets.tag_pane import TagPane
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
         #pictures:nocolor:focus-within { border: heavy $primary; }
         #filter { display: none; }
         #filter.-shown { display: block; }
-        PictureGrid, TagPane, ProblemPane { display: none; }
+        PictureGrid, TagPane, DatasetProblems { display: none; }
         &.-grid PictureGrid { display: block; }
         &.-grid PictureList { display: none; }
-        &.-tags TagPane, &.-problems ProblemPane { display: block; }
+        &.-tags TagPane, &.-problems DatasetProblems { display: block; }
         &.-tags PicturePreview, &.-problems PicturePreview { display: none; }
         &.-short CaptionBox { height: 7; }
         &.-narrow #right { width: 2fr; min-width: 20; }
@@ -144,7 +144,7 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
             with Vertical(id="right"):
                 yield PicturePreview(protocol, forced=forced)
                 yield TagPane()
-                yield ProblemPane()
+                yield DatasetProblems()
                 yield CaptionBox()
 
     def on_mount(self) -> None:
@@ -223,7 +223,7 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
             self.show_titles()
             return
         if what == "problems":
-            self.query_one(ProblemPane).show_problems(self.session.problems)
+            self.query_one(DatasetProblems).show_problems(self.session.problems)
         self.show_all()
 
     @property

@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.visual import Visual
 from textual.widget import Widget
 from textual.widgets.option_list import Option
 
 from tui.runs.status import is_live, look
 from tui.text import age, fit
+from tui.widgets.line_visual import LineVisual
 from tui.widgets.rows import Rows, cursor_keys
 
 if TYPE_CHECKING:
-    from textual.strip import Strip
-    from textual.style import Style
-    from textual.visual import RenderOptions
     from textual.widgets import OptionList
 
     from tui.cloud import CloudRun
@@ -52,7 +49,7 @@ def _row(cells: Sequence[Content], width: int) -> Content:
 
 
 @dataclass(frozen=True)
-class CloudLine(Visual):
+class CloudLine(LineVisual):
     """One row.
 
     Attributes:
@@ -62,20 +59,6 @@ class CloudLine(Visual):
 
     run: CloudRun
     now: float
-
-    def get_optimal_width(self, rules: object, container_width: int) -> int:
-        """All there is."""
-        return container_width
-
-    def get_height(self, rules: object, width: int) -> int:
-        """One line."""
-        return 1
-
-    def render_strips(
-        self, width: int, height: int | None, style: Style, options: RenderOptions
-    ) -> list[Strip]:
-        """The row at ``width`` cells."""
-        return self.content(width).render_strips(width, 1, style, options)
 
     def content(self, width: int) -> Content:
         """The row as text."""

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.message import Message
 
 from tui.text import fit, one_line, plural, size
-from tui.widgets.tag_pane import PaneList
+from tui.widgets.pane_list import PaneList
 
 if TYPE_CHECKING:
     from textual.widgets import OptionList

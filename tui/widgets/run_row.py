@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
 from textual.content import Content
-from textual.visual import Visual
 
 from tui.runs.place import is_stand_in, place_name
 from tui.runs.status import is_live, look
 from tui.text import age, bar, clip, duration, fit, number, one_line, pace
+from tui.widgets.line_visual import LineVisual
 
 if TYPE_CHECKING:
-    from textual.strip import Strip
-    from textual.style import Style
-    from textual.visual import RenderOptions
-
     from tui.services import RunRow
 
 _GAP = "  "
@@ -92,7 +88,7 @@ def _aligned(text: str, column: Column) -> str:
 
 
 @dataclass(frozen=True)
-class RunLine(Visual):
+class RunLine(LineVisual):
     """One row; it lays itself out when it is drawn, so a resize needs nothing.
 
     Attributes:
@@ -108,20 +104,6 @@ class RunLine(Visual):
     costs: bool = False
     marked: bool = False
     lead: str = ""
-
-    def get_optimal_width(self, rules: object, container_width: int) -> int:
-        """All there is."""
-        return container_width
-
-    def get_height(self, rules: object, width: int) -> int:
-        """One line."""
-        return 1
-
-    def render_strips(
-        self, width: int, height: int | None, style: Style, options: RenderOptions
-    ) -> list[Strip]:
-        """The row at ``width`` cells."""
-        return self.content(width).render_strips(width, 1, style, options)
 
     def content(self, width: int) -> Content:
         """The row as text."""

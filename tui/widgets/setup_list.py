@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.visual import Visual
 from textual.widgets.option_list import Option
 
 from tui.runs.status import StatusLook
 from tui.text import fit
+from tui.widgets.line_visual import LineVisual
 from tui.widgets.rows import Rows, cursor_keys
 
 if TYPE_CHECKING:
-    from textual.strip import Strip
-    from textual.style import Style
-    from textual.visual import RenderOptions
     from textual.widgets import OptionList
 
     from tui.setup import SetupCheck
@@ -45,7 +42,7 @@ def state_words(state: str) -> Content:
 
 
 @dataclass(frozen=True)
-class CheckLine(Visual):
+class CheckLine(LineVisual):
     """One row.
 
     Attributes:
@@ -57,20 +54,6 @@ class CheckLine(Visual):
     check: SetupCheck
     detail: str
     fixable: bool
-
-    def get_optimal_width(self, rules: object, container_width: int) -> int:
-        """All there is."""
-        return container_width
-
-    def get_height(self, rules: object, width: int) -> int:
-        """One line."""
-        return 1
-
-    def render_strips(
-        self, width: int, height: int | None, style: Style, options: RenderOptions
-    ) -> list[Strip]:
-        """The row at ``width`` cells."""
-        return self.content(width).render_strips(width, 1, style, options)
 
     def content(self, width: int) -> Content:
         """The row as text."""

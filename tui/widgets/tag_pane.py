@@ -4,72 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import OptionList
-from textual.widgets.option_list import Option
 
 from tui.text import clip, plural
+from tui.widgets.pane_list import PaneList
+
+if TYPE_CHECKING:
+    from textual.widgets import OptionList
 
 _MOST = 2000  # lines; the rarest tags of thousands are found by the filter
-
-
-class PaneList(OptionList, inherit_bindings=False):
-    """A list of the datasets screens: the keys to move in it."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "cursor_down", "Down", show=False, id="datasets.down", tooltip="Next line."),
-        Binding("up,k", "cursor_up", "Up", show=False, id="datasets.up", tooltip="Line before."),
-        Binding(
-            "pagedown", "page_down", "Page down", show=False, id="datasets.page-down", tooltip="A page down."
-        ),
-        Binding("pageup", "page_up", "Page up", show=False, id="datasets.page-up", tooltip="A page up."),
-        Binding("home,g", "first", "First", show=False, id="datasets.first", tooltip="The first line."),
-        Binding("end,G", "last", "Last", show=False, id="datasets.last", tooltip="The last line."),
-    ]
-    DEFAULT_CSS = """
-    PaneList {
-        height: 1fr;
-        padding: 0;
-        background: transparent;
-        scrollbar-size-vertical: 1;
-        border: round $foreground 30%;
-        border-title-color: $foreground;
-        border-subtitle-color: $text-muted;
-        & > .option-list--option { padding: 0 1; }
-        & > .option-list--option-highlighted {
-            background: $foreground 8%; color: $foreground; text-style: none;
-        }
-        &:focus {
-            border: round $primary;
-            border-title-style: bold;
-            background-tint: transparent;
-            & > .option-list--option-highlighted {
-                background: $primary-muted; color: $foreground; text-style: bold;
-            }
-        }
-        &:nocolor:focus {
-            border: heavy $primary;
-            & > .option-list--option-highlighted { text-style: bold reverse; }
-        }
-        &:ansi:focus {
-            & > .option-list--option-highlighted { background: transparent; text-style: bold underline; }
-        }
-    }
-    """
-
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id, markup=False)
-
-    def show_lines(self, lines: list[Content]) -> None:
-        """Have these lines; the cursor stays at its line's number."""
-        at = self.highlighted
-        self.set_options([Option(line) for line in lines])
-        if lines:
-            self.highlighted = min(at or 0, len(lines) - 1)
 
 
 class TagPane(PaneList):

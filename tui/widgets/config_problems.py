@@ -42,7 +42,7 @@ def problem_line(problem: Problem) -> Content:
     )
 
 
-class ProblemsPane(OptionList, inherit_bindings=False):
+class ConfigProblems(OptionList, inherit_bindings=False):
     """The problems in the file's order."""
 
     HELP: ClassVar[str] = "`✗` prevents a launch, `!` probably costs money or quality, `·` is a hint."
@@ -64,7 +64,7 @@ class ProblemsPane(OptionList, inherit_bindings=False):
         Binding("pageup", "page_up", "Page up", show=False, id="checks.page-up", tooltip="A page up."),
     ]
     DEFAULT_CSS = """
-    ProblemsPane {
+    ConfigProblems {
         height: auto;
         max-height: 8;
         border: round $foreground 30%;

@@ -11,8 +11,8 @@ from textual.content import Content
 from textual.message import Message
 
 from tui.text import clip, one_line, plural
+from tui.widgets.pane_list import PaneList
 from tui.widgets.picture_preview import MARKS, STYLES
-from tui.widgets.tag_pane import PaneList
 
 if TYPE_CHECKING:
     from textual.widgets import OptionList
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST = 1000  # lines; after those are mended the others come up
 
 
-class ProblemPane(PaneList):
+class DatasetProblems(PaneList):
     """Problems; one is mended with a key where that is possible by itself."""
 
     HELP: ClassVar[str] = (
