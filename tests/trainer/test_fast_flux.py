@@ -116,7 +116,7 @@ def test_compiled_blocks_compute_the_same_in_one_graph(tiny_flux: Path) -> None:
         compare(plain, fast, height)
 
 
-@pytest.mark.parametrize("in_k", ["on", "off"])
+@pytest.mark.parametrize("in_k", ["on", pytest.param("off", marks=pytest.mark.thorough)])
 def test_products_written_in_place_compute_the_same(
     tiny_flux: Path, in_k: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +328,7 @@ def test_nothing_is_waited_for_inside_an_update(tiny_flux: Path) -> None:
 # -- float8 ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough  # test_fp8_parity has more steps of a larger model
 def test_float8_learns_as_the_models_own_format_does(tiny_flux: Path) -> None:
     exact = assembled(tiny_flux, {"compile": True})
     rough = assembled(tiny_flux, {"compile": True}, {"compute": "fp8"})

@@ -72,6 +72,8 @@ def test_form_view(snap_compare, folder: Path, size) -> None:
         await estimated(pilot, screen)
         await pilot.press("f2")
         await until(lambda: screen.form.fields.go_to("train.lr"))
+        await checked(screen)
+        await pilot.pause(0.1)  # the list scrolls to its cursor in a later frame
 
     shoot(snap_compare, folder, size, prepare)
 
