@@ -10,6 +10,7 @@ import time
 import psutil
 
 from backend.launchers.modal import wire
+from backend.launchers.modal.container.verdict import STUCK
 from tests.backend.modal_container.conftest import World, wait_for
 
 
@@ -119,7 +120,9 @@ def test_killed_again_and_again_no_number_is_ever_used_twice(world: World) -> No
         process.kill()
         process.communicate()
         psutil.wait_procs(children, timeout=20)
-    assert world.said(world.process())["result"]["status"] == "finished"
+    result = world.said(world.process())["result"]
+    # Kills that met two containers in a row at one step look like a run that is stuck there, rightly.
+    assert result["status"] == "finished" or result["error"] == STUCK, result
 
     printed = [json.loads(text)["seq"] for text in world.events_printed()]
     kept = [event["seq"] for event in world.events()]
