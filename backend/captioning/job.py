@@ -161,7 +161,9 @@ class CaptionJob:
                 (*(self.CAPTIONER if self.place is None else self.COURIER), str(self.path)),
                 log=self.folder.log,
                 folder=self.path,
-                environment=_environment(self.request.folder) if environment is None else environment,
+                environment=_environment(self.request.folder, self.place)
+                if environment is None
+                else environment,
             )
             self.folder.write_record(self._record().with_handle(**handle))
         except OSError as error:
@@ -237,10 +239,11 @@ def make_job(
     path = base / "captioning" / f"{stem}-{request.digest}"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_json(path / "request.json", request.record)
-        write_place(path, place)
-        write_json(path / "drafts.json", str(base / "datasets" / "drafts"))
         job = CaptionJob(path)
+        write_json(path / "request.json", request.record)
+        if not job.running:  # else it works where it works
+            write_place(path, place)
+        write_json(path / "drafts.json", str(base / "datasets" / "drafts"))
         job.enter(Registry(base))
     except (OSError, UnicodeEncodeError) as error:
         raise CaptioningError(f"the captioning job cannot be kept in {path}: {error}") from None
@@ -387,7 +390,12 @@ class ProgressWriter:
         self._file.flush()
 
 
-def _environment(project: Path) -> dict[str, str]:
+def _environment(project: Path, place: ModalPlace | None) -> dict[str, str]:
+    """The process's variables, with the tokens that it needs for a project."""
+    if place is not None:
+        from backend.launchers.modal.environment import with_tokens
+
+        return with_tokens()
     from backend.credentials.hf_token import find_hf_token
 
     environment = dict(os.environ)

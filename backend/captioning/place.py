@@ -9,6 +9,7 @@ from typing import Any
 
 from backend.captioning.request import CaptioningError
 from backend.files import read_json, write_json
+from config.volumes import BASE_VOLUME, RUNS_VOLUME
 
 FILE = "place.json"
 CORES, MEMORY = 4.0, 16  # of the container; MEMORY in GiB
@@ -33,13 +34,13 @@ class ModalPlace:
 
     gpu: str = DEFAULT_GPU
     budget: float = DEFAULT_BUDGET
-    volume: str = "flux-lora-models"
-    base_volume: str = "flux-base-model"
+    volume: str = RUNS_VOLUME
+    base_volume: str = BASE_VOLUME
     environment: str | None = None
 
     @property
     def rate(self) -> float | None:
-        """Dollars an hour at most; None if the GPU's price is not known."""
+        """Dollars an hour at most; None if the GPU's price is not known. Reads the user's prices."""
         from backend.cost import Machine, rate_of
         from backend.prices import load_prices
 
@@ -48,7 +49,7 @@ class ModalPlace:
 
     @property
     def seconds(self) -> int:
-        """What the budget pays for.
+        """What the budget pays for. Reads the user's prices.
 
         Raises:
             CaptioningError: It pays for no two minutes, or the price is not known.

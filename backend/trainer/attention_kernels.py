@@ -9,6 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from backend.trainer.fast_blocks import Attention
 from backend.trainer.flash3 import flash_3
+from backend.trainer.operators import gradients_like, keep_all
 
 
 def cudnn(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -64,20 +65,14 @@ def _cudnn_backward(
     return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
 
-@_cudnn_backward.register_fake
-def _(grad: Any, q: Any, k: Any, v: Any, *rest: Any) -> Any:
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
-
-
-def _setup(ctx: Any, inputs: Any, output: Any) -> None:
-    ctx.save_for_backward(*inputs, *output)
+_cudnn_backward.register_fake(gradients_like)
 
 
 def _gradient(ctx: Any, grad: torch.Tensor, *unused: Any) -> Any:
     return torch.ops.fluxlora.cudnn_attention_backward(grad, *ctx.saved_tensors)
 
 
-_cudnn_forward.register_autograd(_gradient, setup_context=_setup)
+_cudnn_forward.register_autograd(_gradient, setup_context=keep_all)
 
 
 def flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

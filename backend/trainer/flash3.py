@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from backend.trainer.operators import gradients_like, keep_all
+
 PACKAGE = "flash_attn_interface"
 
 
@@ -78,20 +80,14 @@ def _backward(
     return dq, dk, dv
 
 
-@_backward.register_fake
-def _(grad: Any, q: Any, k: Any, v: Any, *rest: Any) -> Any:
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
-
-
-def _setup(ctx: Any, inputs: Any, output: Any) -> None:
-    ctx.save_for_backward(*inputs, *output)
+_backward.register_fake(gradients_like)
 
 
 def _gradient(ctx: Any, grad: torch.Tensor, *unused: Any) -> Any:
     return torch.ops.fluxlora.flash_3_backward(grad, *ctx.saved_tensors)
 
 
-_forward.register_autograd(_gradient, setup_context=_setup)
+_forward.register_autograd(_gradient, setup_context=keep_all)
 
 
 def _call(function: Callable[..., Any], tensors: tuple[torch.Tensor, ...], **named: Any) -> Any:

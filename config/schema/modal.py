@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from config.gpus import parse_gpu
 from config.schema.base import Float, Int, Section, lower, unit
+from config.volumes import BASE_VOLUME, RUNS_VOLUME
 
 _VOLUME_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -56,10 +57,10 @@ class ModalConfig(Section):
         32, ge=1, le=512, description="Memory of the container.", json_schema_extra=unit("GiB")
     )
     volume: str = Field(
-        "flux-lora-models", description="Volume for runs and datasets; made if there is none of that name."
+        RUNS_VOLUME, description="Volume for runs and datasets; made if there is none of that name."
     )
     base_volume: str = Field(
-        "flux-base-model",
+        BASE_VOLUME,
         description="Volume for base models from the Hub, shared by runs; made if there is none.",
     )
     environment: str | None = Field(None, description="Modal environment; the workspace's default if absent.")

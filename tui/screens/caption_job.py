@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from textual import on
+from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -127,20 +128,25 @@ class CaptionJobScreen(ModalScreen[Asked | None], inherit_bindings=False):
     @on(RadioSet.Changed, "#where")
     @on(Input.Changed, "#gpu")
     @on(Input.Changed, "#budget")
-    def _show_place(self) -> None:
+    def _place_changed(self) -> None:
+        self._show_place()
+
+    @work(exclusive=True, group="place", exit_on_error=False)
+    async def _show_place(self) -> None:
         cloud = self.query_one("#modal", RadioButton).value
         self.query_one("#cloud").display = cloud
         words = problem = ""
         try:
-            place = self._place()
-            cost = place.cost(len(self._chosen) or self._total, self._pressed) if place is not None else None
+            place = await self._place()
+            count = len(self._chosen) or self._total
+            cost = await asyncio.to_thread(place.cost, count, self._pressed) if place is not None else None
             words = f"about ${cost:.2f}" if cost is not None else ""
         except CaptioningError as error:
             problem = str(error)
         self.query_one("#cost", Static).update(Content(words))
         self.query_one("#problem", Static).update(Content(problem))
 
-    def _place(self) -> ModalPlace | None:
+    async def _place(self) -> ModalPlace | None:
         """Where it is to be done.
 
         Raises:
@@ -148,7 +154,8 @@ class CaptionJobScreen(ModalScreen[Asked | None], inherit_bindings=False):
         """
         if not self.query_one("#modal", RadioButton).value:
             return None
-        return parse_place(self.query_one("#gpu", Input).value, self.query_one("#budget", Input).value)
+        gpu, budget = self.query_one("#gpu", Input).value, self.query_one("#budget", Input).value
+        return await asyncio.to_thread(parse_place, gpu, budget)  # which reads prices
 
     @on(RadioSet.Changed, "#models")
     def _model_changed(self) -> None:
@@ -175,11 +182,11 @@ class CaptionJobScreen(ModalScreen[Asked | None], inherit_bindings=False):
             "",
         )
 
-    def on_input_submitted(self) -> None:
+    async def on_input_submitted(self) -> None:
         """Enter in a line starts, as in other boxes."""
-        self.action_start()
+        await self.action_start()
 
-    def action_start(self) -> None:
+    async def action_start(self) -> None:
         """Close with what was chosen."""
         model = self._pressed
         if model not in PRESETS:
@@ -189,7 +196,7 @@ class CaptionJobScreen(ModalScreen[Asked | None], inherit_bindings=False):
             self.query_one("#model").focus()
             return
         try:
-            place = self._place()
+            place = await self._place()
         except CaptioningError as error:
             self.query_one("#problem", Static).update(Content(str(error)))
             self.query_one("#budget").focus()

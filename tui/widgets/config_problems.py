@@ -13,6 +13,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui.text import one_line
+from tui.widgets.rows import cursor_keys
 
 if TYPE_CHECKING:
     from config.problems import Problem
@@ -49,19 +50,7 @@ class ConfigProblems(OptionList, inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Go there", id="checks.go", tooltip="Go to the place in the text."),
         Binding("f", "fix", "Fix", id="checks.fix", tooltip="What would mend it."),
-        Binding("down,j", "cursor_down", "Down", show=False, id="checks.down", tooltip="Next problem."),
-        Binding("up,k", "cursor_up", "Up", show=False, id="checks.up", tooltip="Previous problem."),
-        Binding("home,g", "first", "First", show=False, id="checks.first", tooltip="The first problem."),
-        Binding("end,G", "last", "Last", show=False, id="checks.last", tooltip="The last problem."),
-        Binding(
-            "pagedown",
-            "page_down",
-            "Page down",
-            show=False,
-            id="checks.page-down",
-            tooltip="A page.",
-        ),
-        Binding("pageup", "page_up", "Page up", show=False, id="checks.page-up", tooltip="A page up."),
+        *cursor_keys("checks", "problem"),
     ]
     DEFAULT_CSS = """
     ConfigProblems {

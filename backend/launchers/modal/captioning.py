@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -44,10 +45,12 @@ from backend.launchers.modal.collect import Draft
 from backend.launchers.modal.container import worker
 from backend.launchers.modal.container.paths import BASE_MOUNT, LORA_MOUNT
 from backend.launchers.modal.detached_app import AppPlan, Spawned, launch_app
+from backend.launchers.modal.faults import explain
 from backend.launchers.modal.gateway import Gateway, ModalVolume
 from backend.launchers.modal.hashes import FileError, FileHashes
 from backend.launchers.modal.inputs import InputError, whole_folder
-from backend.launchers.modal.remote import MissingError, OfflineError, RefusedError, RemoteError
+from backend.launchers.modal.outcome import Kind, observe, observe_value, verdict
+from backend.launchers.modal.remote import MissingError, RefusedError, RemoteError
 from backend.launchers.modal.tail import Tailer
 from backend.launchers.modal.upload import send_roots
 from config.paths import looks_like_path
@@ -59,6 +62,8 @@ FOLDER = "captioning"
 """Folder of the volume that holds what became of the jobs' pictures."""
 
 _CALL = "call.json"
+_CAPTION = ".txt"  # extension of captions over there
+_TICK = 0.2  # seconds between two looks whether it is still wanted, while it is launched
 _LOOK = 2.0  # seconds between two looks at the volume
 _PATIENCE = 60.0  # seconds for a container to stop that was asked to
 _GRACE = 120.0  # seconds beyond what the budget pays for, in which the last captions are committed
@@ -101,6 +106,10 @@ class CaptionCourier:
         self.stopping = False
         self._over = False  # whether nothing goes on over there any more
 
+    @property
+    def _unwanted(self) -> bool:
+        return self.stopping or self._job.stop_file.exists()
+
     async def run(self) -> int:
         """Do all that there is to do; returns an exit code. What goes wrong is a sentence in the progress."""
         self._results = dict(read_progress(self._job.progress_file).results)
@@ -123,6 +132,9 @@ class CaptionCourier:
         if call.names:  # of an earlier courier
             volume = await self._gateway.volume(self._place.volume)
             await self._take_up(volume, call)
+        if call.app_id is not None and call.call_id is None:  # a crash in between: nothing came of that app
+            await self._gateway.stop_app(call.app_id)
+            call = replace(call, app_id=None)
         if call.app_id is None or not await self._gateway.is_running(call.app_id):
             items = await asyncio.to_thread(self._left)
             self._total = len(self._results) + len(items)
@@ -131,9 +143,7 @@ class CaptionCourier:
             volume = volume or await self._gateway.volume(self._place.volume)
             call = await self._launch(items, volume, call)
         assert volume is not None
-        self._total = max(
-            self._total, len(self._results) + len(set(call.names.values()) - set(self._results))
-        )
+        self._total = len(self._results.keys() | set(call.names.values()))
         try:
             return await self._follow(volume, call)
         finally:
@@ -153,19 +163,19 @@ class CaptionCourier:
         seconds = self._place.seconds  # refuses a budget that pays for nothing, before anything is sent
         model, prompt = resolve(self._request.model, self._request.prompt)
         self._state("uploading")
-        names = {f"{number:06}{item.path.suffix.lower()}": item.name for number, item in enumerate(items)}
-        pictures, models = await asyncio.to_thread(self._roots, items, model)
+        numbered = {f"{number:06}{item.path.suffix.lower()}": item for number, item in enumerate(items)}
+        pictures, models = await asyncio.to_thread(_roots, numbered, model)
         base = await self._gateway.volume(self._place.base_volume)
 
         def progress(done: int, total: int) -> None:
             self._state("uploading", done, total)
 
         await send_roots([pictures, *models], volume, progress)
-        call = Call(before.folder, names)
+        call = Call(before.folder, {name: item.name for name, item in numbered.items()})
         with contextlib.suppress(MissingError):  # of earlier pictures, whose numbers were others
             await volume.remove(f"{call.folder}/progress.jsonl")
         self._note(call)
-        if self.stopping or self._job.stop_file.exists():
+        if self._unwanted:
             return call
         self._state("building")
 
@@ -181,16 +191,16 @@ class CaptionCourier:
             self._note(call)
 
         request = replace(
-            self._request, model=model, prompt=prompt, everything=True, names=None, caption_ext=".txt"
+            self._request, model=model, prompt=prompt, everything=True, names=None, caption_ext=_CAPTION
         )
-        await launch_app(
+        launch = launch_app(
             self._gateway,
             AppPlan(
                 run_id=f"caption-{self._job.path.name}"[:60],
                 launch=1,
                 gpu=(self._place.gpu,),
                 volumes={LORA_MOUNT: volume, BASE_MOUNT: base},
-                secrets=_hub_secret(self._request.folder),
+                secrets={"HF_TOKEN": token} if (token := os.environ.get("HF_TOKEN")) else {},
                 cpu=CORES,
                 memory=MEMORY,
                 seconds=seconds + _GRACE,
@@ -210,43 +220,21 @@ class CaptionCourier:
             on_spawn=on_spawn,
             on_build=lambda line: print(f"image: {redact(line)}", flush=True),
         )
+        task = asyncio.create_task(launch)  # an image may be built for minutes
+        while not (await asyncio.wait((task,), timeout=_TICK))[0]:
+            if self._unwanted:
+                task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
         self._state("waiting", detail=f"for a {self._place.gpu}")
         return call
-
-    def _roots(self, items: Sequence[Item], model: str) -> tuple[Root, list[Root]]:
-        """The pictures under numbers, with captions and crops; and the model, if it is a folder here."""
-        files: dict[str, Path | bytes] = {}
-        marks: dict[str, Any] = {}
-        for number, item in enumerate(items):
-            name = f"{number:06}{item.path.suffix.lower()}"
-            files[f"pictures/{name}"] = item.path
-            if item.caption:
-                files[f"pictures/{number:06}.txt"] = item.caption.encode("utf-8")
-            if item.crop is not None:
-                marks[name] = {"crop": dict(item.crop._asdict())}
-        if marks:
-            text = json.dumps({"version": 1, "pictures": marks})
-            files[f"pictures/{SIDECAR}"] = text.encode("ascii")
-        drafts = [Draft("pictures", (), files)]
-        if looks_like_path(model) or Path(model).is_dir():
-            folder = Path(model).expanduser()
-            if not folder.is_dir():
-                raise InputError(f"there is no captioning model in {folder}")
-            tree = whole_folder(folder)
-            weights = Draft("model", tree.base, {})
-            weights.add(tree)
-            drafts.append(weights)
-        sources = [source for draft in drafts for source in draft.files.values() if isinstance(source, Path)]
-        states = FileHashes().of(list(dict.fromkeys(sources)), None)
-        pictures, *models = (root_of(draft, states) for draft in drafts)
-        return pictures, models
 
     # Following
 
     async def _follow(self, volume: ModalVolume, call: Call) -> bool:
         if call.call_id is None or call.app_id is None:
             self._over = True
-            if self.stopping or self._job.stop_file.exists():
+            if self._unwanted:
                 return True
             raise RefusedError("captioning was cut short before it began; start it again")
         lines = asyncio.create_task(self._print_lines(call.app_id))
@@ -261,52 +249,44 @@ class CaptionCourier:
         cancelled: float | None = None
         clock = asyncio.get_running_loop().time
         while True:
-            if cancelled is None and (self.stopping or self._job.stop_file.exists()):
+            if cancelled is None and (self._unwanted):
                 cancelled = clock()
                 with contextlib.suppress(RemoteError):
                     await self._gateway.cancel(call_id)
             try:
                 answer = await self._answer(call_id)
                 await self._take_up(volume, call)
-            except OfflineError:
-                self._state("captioning", len(self._results), self._total, "offline: it goes on on Modal")
+            except RemoteError as error:
+                self._state("captioning", len(self._results), self._total, f"goes on on Modal; {error}")
                 await asyncio.sleep(_LOOK)
                 continue
             if answer is not None:
                 self._over = True
-                if answer.get("ok"):
-                    return bool(answer.get("stopped")) or cancelled is not None
-                if cancelled is not None:
-                    return True
+                if answer.get("ok") or cancelled is not None:
+                    return cancelled is not None
                 raise RefusedError(str(answer.get("reason") or "captioning on Modal ended without a reason"))
             if cancelled is not None and clock() - cancelled > _PATIENCE:
                 self._over = True
                 return True
             await asyncio.sleep(_LOOK)
 
-    async def _answer(self, call_id: str) -> dict[str, Any] | None:
-        """What the call returned; None while it goes on.
+    async def _answer(self, call_id: str) -> Mapping[str, Any] | None:
+        """What the call returned, or why it ended as its ``reason``; None while it goes on.
 
         Raises:
-            OfflineError: Modal cannot be reached.
+            RemoteError: Modal cannot be asked.
         """
         try:
-            answer = await self._gateway.result(call_id)
-        except TimeoutError as error:
-            if type(error).__name__ == "FunctionTimeoutError":
-                return {"reason": f"the budget of ${self._place.budget:.2f} is used up; a larger one goes on"}
-            return None
-        except OfflineError:
-            raise
+            seen = observe_value(await self._gateway.result(call_id))
         except Exception as error:
-            name = type(error).__name__
-            if name in ("ConnectionError", "ServiceError", "StreamTerminatedError"):
-                raise OfflineError("asking for the captions: Modal does not answer") from error
-            if name == "FunctionTimeoutError":
-                return {"reason": f"the budget of ${self._place.budget:.2f} is used up; a larger one goes on"}
-            first = (str(error).strip() or name).splitlines()[0]
-            return {"reason": f"captioning on Modal was ended: {redact(first)}"}
-        return answer if isinstance(answer, dict) else {"reason": "captioning on Modal gave no answer"}
+            seen = observe(error)
+            if seen.kind in (Kind.NO_ANSWER, Kind.DENIED):
+                raise explain(error, "asking for the captions") from error
+        if seen.kind is Kind.RUNNING:
+            return None
+        if seen.kind is Kind.TIMEOUT:
+            return {"reason": f"the budget of ${self._place.budget:.2f} is used up; a larger one goes on"}
+        return seen.value if seen.value is not None else {"reason": verdict(seen).reason}
 
     async def _take_up(self, volume: ModalVolume, call: Call) -> None:
         """Take up what the volume has of the pictures."""
@@ -359,11 +339,32 @@ class CaptionCourier:
         write_json(self._job.path / _CALL, asdict(call))
 
 
-def _hub_secret(project: Path) -> dict[str, str]:
-    from backend.credentials.hf_token import find_hf_token
-
-    found = find_hf_token(None, project)
-    return {"HF_TOKEN": found.token.reveal()} if found is not None else {}
+def _roots(numbered: Mapping[str, Item], model: str) -> tuple[Root, list[Root]]:
+    """The pictures under numbers, with captions and crops; and the model, if it is a folder here."""
+    files: dict[str, Path | bytes] = {}
+    marks: dict[str, Any] = {}
+    for name, item in numbered.items():
+        files[f"pictures/{name}"] = item.path
+        if item.caption:
+            files[f"pictures/{Path(name).with_suffix(_CAPTION)}"] = item.caption.encode("utf-8")
+        if item.crop is not None:
+            marks[name] = {"crop": dict(item.crop._asdict())}
+    if marks:
+        text = json.dumps({"version": 1, "pictures": marks})
+        files[f"pictures/{SIDECAR}"] = text.encode("ascii")
+    drafts = [Draft("pictures", (), files)]
+    if looks_like_path(model) or Path(model).is_dir():
+        folder = Path(model).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"there is no captioning model in {folder}")
+        tree = whole_folder(folder)
+        weights = Draft("model", tree.base, {})
+        weights.add(tree)
+        drafts.append(weights)
+    sources = [source for draft in drafts for source in draft.files.values() if isinstance(source, Path)]
+    states = FileHashes().of(list(dict.fromkeys(sources)), None)
+    pictures, *models = (root_of(draft, states) for draft in drafts)
+    return pictures, models
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.files import read_json, write_json
+from config.volumes import RUNS_VOLUME
 
 
 class Stage(StrEnum):
@@ -59,7 +60,7 @@ class Journal:
     stage: Stage = Stage.PREPARING
     launch: int = 1
     folder: str = ""
-    volume: str = "flux-lora-models"
+    volume: str = RUNS_VOLUME
     base_volume: str | None = None
     environment: str | None = None
     app_id: str | None = None
