@@ -111,6 +111,7 @@ def _measure(folder: Path, steps: int, *, small: bool) -> dict[str, Any]:
         "training_seconds": at[-1] - at[0],
         "peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         "waits": trace.waits,
+        "cuda_calls": trace.calls,
         "log": log_text[-3000:],
     }
     return found
@@ -124,11 +125,13 @@ class _Trace:
 
     Attributes:
         waits: Where the host waited, times an update; None if the run was too short.
+        calls: Calls of CUDA in the trace, times an update: without any it would have seen no wait either.
     """
 
     def __init__(self, first: int) -> None:
         self._first = first
         self.waits: dict[str, float] | None = None
+        self.calls = 0.0
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -149,7 +152,9 @@ class _Trace:
                 usual(loop, accumulation)
             if number == self._first + _TRACED - 1:
                 profiler.__exit__(None, None, None)
-                self.waits = waits_of(profiler.events() or (), _TRACED)
+                events = list(profiler.events() or ())
+                self.waits = waits_of(events, _TRACED)
+                self.calls = sum(event.name.startswith(("cuda", "cuLaunch")) for event in events) / _TRACED
 
         with mock.patch.object(TrainingLoop, "_update", update):
             yield
