@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from backend.datasets.errors import DatasetError, reason
 from backend.datasets.index import Index
-from backend.files import atomic_file, read_json, write_json
+from backend.files import read_json, write_json
 from backend.home import home
-from backend.trainer.pictures import EXTENSIONS
 
-_MOST_RUNS = 200  # newest runs that are looked at for the last use of a folder
 _MOST_REMOVED = 500  # folders taken off the list that are remembered
 
 
@@ -60,25 +55,6 @@ class Summary:
     bytes: int = 0
     excluded: int = 0
     scanned: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RunUse:
-    """A run, or a config that was not launched yet, that a dataset was used in.
-
-    Attributes:
-        id: Of the run; empty for a config.
-        name: What it is called.
-        created: When it was launched, or the config last changed: seconds since 1970.
-        resolutions: What it trains the dataset at; none if the config does not say it properly.
-        trigger: Its trigger word, or nothing.
-    """
-
-    id: str
-    name: str
-    created: float
-    resolutions: tuple[int, ...] = ()
-    trigger: str = ""
 
 
 class Library:
@@ -209,189 +185,6 @@ def summary(path: Path, index: Index | None = None) -> Summary:
         excluded=sum(item.excluded for item in items),
         scanned=bool(items),
     )
-
-
-def last_used(paths: Iterable[Path], root: Path | None = None) -> dict[Path, RunUse]:
-    """The newest run that each dataset was used in, of the last 200 runs; reads their configs."""
-    from backend.runs.registry import Registry
-
-    wanted = {os.path.realpath(path): path for path in paths}
-    found: dict[Path, RunUse] = {}
-    try:
-        runs = sorted(Registry(root).all(), key=lambda run: run.created, reverse=True)[:_MOST_RUNS]
-    except OSError:
-        return found
-    for run in runs:
-        if len(found) == len(wanted):
-            break
-        for folder, resolutions, trigger in _uses_in(run.path / "config.yaml"):
-            path = wanted.get(os.path.realpath(folder))
-            if path is not None:
-                found.setdefault(path, RunUse(run.id, run.name, run.created, resolutions, trigger))
-    return found
-
-
-def last_configs(paths: Iterable[Path], configs: Iterable[Path]) -> dict[Path, RunUse]:
-    """The newest of some config files that each dataset is used in; reads them."""
-    wanted = {os.path.realpath(path): path for path in paths}
-    found: dict[Path, RunUse] = {}
-    for config in configs:
-        try:
-            changed = config.stat().st_mtime
-        except OSError:
-            continue
-        for folder, resolutions, trigger in _uses_in(config):
-            path = wanted.get(os.path.realpath(folder))
-            if path is not None and (path not in found or changed > found[path].created):
-                found[path] = RunUse("", config.stem, changed, resolutions, trigger)
-    return found
-
-
-def named_folders(configs: Iterable[Path], root: Path | None = None) -> list[Path]:
-    """The dataset folders that configs name, and those of the last 200 runs; reads all of them.
-
-    Args:
-        configs: Files of configs.
-        root: The data folder; the user's if None.
-    """
-    from backend.runs.registry import Registry
-
-    try:
-        runs = sorted(Registry(root).all(), key=lambda run: run.created, reverse=True)[:_MOST_RUNS]
-    except OSError:
-        runs = []
-    files = [*configs, *(run.path / "config.yaml" for run in runs)]
-    return list(dict.fromkeys(Path(folder) for file in files for folder, *_ in _uses_in(file)))
-
-
-def _uses_in(config: Path) -> list[tuple[str, tuple[int, ...], str]]:
-    """Folder, resolutions and trigger word of each dataset in a config; nothing if it cannot be read.
-
-    A relative folder is one beside the config.
-    """
-    import yaml
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        data = yaml.load(config.read_text(encoding="utf-8"), Loader=loader)
-        process = data["config"]["process"][0]
-        trigger = process.get("trigger_word")
-        return [
-            (
-                os.path.join(config.parent, os.path.expanduser(entry["folder_path"])),
-                _resolutions(entry.get("resolution")),
-                trigger if type(trigger) is str else "",
-            )
-            for entry in process["datasets"]
-            if isinstance(entry.get("folder_path"), str)
-        ]
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
-        return []
-
-
-def _resolutions(value: Any) -> tuple[int, ...]:
-    values = value if isinstance(value, list) else [value]
-    return tuple(sorted(set(values))) if all(type(it) is int and 64 <= it <= 4096 for it in values) else ()
-
-
-# -- paths that a terminal pastes ------------------------------------------------------------------
-
-_QUOTED = re.compile(r"'([^']*)'|\"((?:\\.|[^\"\\])*)\"|((?:\\.|[^\s\\'\"])+)", re.DOTALL)
-
-
-def parse_paths(text: str) -> list[Path]:
-    """The paths in a text that was pasted or dropped on the terminal.
-
-    Terminals write dropped files as ``file://`` addresses, in quotes, or with backslashes before spaces;
-    file managers copy one a line. A line that is a path as it stands is taken as one, spaces included.
-    """
-    found: list[Path] = []
-    for line in text.replace("\0", "").splitlines():
-        line = line.strip()
-        if not line or line.startswith("#"):  # comments of text/uri-list
-            continue
-        whole = _path(line)
-        if _exists(whole):
-            found.append(whole)
-            continue
-        parts = [_unescaped(match) for match in _QUOTED.finditer(line)]
-        paths = [_path(part) for part in parts if part]
-        # Nothing of it is there: then it is one path with spaces that somebody mistyped.
-        found += paths if len(paths) == 1 or any(map(_exists, paths)) or "://" in line else [whole]
-    return list(dict.fromkeys(found))
-
-
-def _unescaped(match: re.Match[str]) -> str:
-    single, double, bare = match.groups()
-    if single is not None:
-        return single
-    text = double if double is not None else bare
-    if os.name == "nt" or re.match(r"[A-Za-z]:\\", text):
-        return text  # there a backslash parts folders
-    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
-
-
-def _path(text: str) -> Path:
-    if text.lower().startswith("file:"):
-        parts = urlsplit(text)
-        name = unquote(parts.path)
-        if re.match(r"/[A-Za-z]:[/\\]", name):
-            name = name[1:]  # file:///C:/pictures
-        return Path(name)
-    return Path(os.path.expanduser(text))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
-def import_pictures(paths: Iterable[Path], folder: Path, caption_ext: str = ".txt") -> list[Path]:
-    """Copy pictures and their captions into a dataset's folder; a name that is taken gets a number.
-
-    Folders are copied with what they hold at their top.
-
-    Returns:
-        The copies of the pictures.
-
-    Raises:
-        LibraryError: One cannot be read, or the folder cannot be written.
-    """
-    copies: list[Path] = []
-    for source in _pictures(paths):
-        target = _free(folder, source)
-        try:
-            _copy(source, target)
-            copies.append(target)
-            caption = source.with_name(source.stem + caption_ext)
-            if caption.is_file():
-                _copy(caption, target.with_name(target.stem + caption_ext))
-        except OSError as error:
-            raise LibraryError(f"{source} cannot be copied to {folder}: {reason(error)}") from None
-    return copies
-
-
-def _pictures(paths: Iterable[Path]) -> Iterable[Path]:
-    for path in paths:
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        yield from (file for file in inside if file.suffix.lower() in EXTENSIONS and file.is_file())
-
-
-def _free(folder: Path, source: Path) -> Path:
-    stems = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
-    name, number = source.stem, 1
-    while name in stems:
-        number += 1
-        name = f"{source.stem}-{number}"
-    return folder / f"{name}{source.suffix}"
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as file, atomic_file(target) as out:
-        shutil.copyfileobj(file, out)
 
 
 def _entry(record: Any) -> Entry | None:

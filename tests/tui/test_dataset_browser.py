@@ -28,6 +28,7 @@ from tui.widgets.caption_editor import CaptionEditor
 from tui.widgets.dataset_problems import DatasetProblems
 from tui.widgets.picture_grid import PictureGrid
 from tui.widgets.picture_list import PictureList
+from tui.widgets.picture_preview import PicturePreview
 from tui.widgets.tag_pane import TagPane
 
 
@@ -235,6 +236,17 @@ async def test_tags_filter_rename_and_remove(tmp_path: Path, folder: Path) -> No
         await until(lambda: (folder / "dog.txt").read_text() == "sks, a dog")
         await pilot.press("w")
         assert screen.focused is screen.query_one(PictureList)
+
+
+async def test_the_preview_names_its_picture_whole_after_another_pane_lay_over_it(
+    tmp_path: Path, folder: Path
+) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("w", "enter", "w")  # a filter, which shows another picture meanwhile
+        await until(lambda: screen.shelf.current == "bear.png")
+        assert str(screen.query_one(PicturePreview).border_title) == "bear.png"
 
 
 async def test_problems_lead_to_their_pictures_and_are_mended(tmp_path: Path, folder: Path) -> None:

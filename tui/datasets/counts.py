@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from backend.datasets.library import RunUse, Summary, summary
+from backend.datasets.library import Summary, summary
 from backend.datasets.lint import LintOptions, lint
 from backend.datasets.scan import scan_all
+from backend.datasets.uses import RunUse
 from tui.datasets.session import Places
 from tui.datasets.training import load_training
 

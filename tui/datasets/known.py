@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backend.datasets.library import Entry, Library, RunUse, last_configs, last_used, named_folders
+from backend.datasets.library import Entry, Library
+from backend.datasets.uses import RunUse, last_configs, last_used, named_folders
 
 
 def look_round(root: Path, project: Path) -> tuple[list[Entry], dict[Path, RunUse]]:

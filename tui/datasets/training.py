@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from backend.datasets.library import RunUse, last_configs, last_used
+from backend.datasets.uses import RunUse, last_configs, last_used
 from backend.files import read_json, write_json
 from tui.datasets.session import Training
 

@@ -15,7 +15,8 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from backend.datasets.errors import DatasetError
-from backend.datasets.library import Library, import_pictures, parse_paths
+from backend.datasets.importing import import_pictures, parse_paths
+from backend.datasets.library import Library
 from backend.datasets.watch import watch_many
 from tui.datasets.counts import Counts, count
 from tui.datasets.known import look_round
@@ -29,7 +30,8 @@ from tui.widgets.dataset_list import DatasetList
 if TYPE_CHECKING:
     from textual.widget import Widget
 
-    from backend.datasets.library import Entry, RunUse
+    from backend.datasets.library import Entry
+    from backend.datasets.uses import RunUse
 
 
 class DatasetsScreen(MainScreen):

@@ -17,7 +17,8 @@ from tui.widgets.pane_list import PaneList
 if TYPE_CHECKING:
     from textual.widgets import OptionList
 
-    from backend.datasets.library import Entry, RunUse
+    from backend.datasets.library import Entry
+    from backend.datasets.uses import RunUse
     from tui.datasets.counts import Counts
 
 

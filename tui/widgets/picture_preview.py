@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STYLES = {"error": "$text-error", "warning": "$text-warning", "info": "$text-muted"}
 MARKS = {"error": "✗", "warning": "!", "info": "·"}
+_NAME = 200  # cells of a name; more than a frame is wide, which cuts it
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class PicturePreview(Vertical):
             facts.update("")
             return
         self._show_picture(item.path, (item.mtime_ns, item.bytes), cut.frame if cut else None)
-        self.border_title = Content(clip(item.name, max(4, self.size.width - 6)))
+        self.border_title = Content(clip(item.name, _NAME))
         self.border_subtitle = Content(f"trains as {cut.label}" if cut else "")
         facts.update(Content("\n").join(self._facts(item, cut, problems)))
 

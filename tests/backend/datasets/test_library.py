@@ -11,21 +11,14 @@ import pytest
 from PIL import Image
 
 from backend.datasets.drafts import Drafts
+from backend.datasets.importing import import_pictures, parse_paths
 from backend.datasets.index import Index
-from backend.datasets.library import (
-    Library,
-    LibraryError,
-    import_pictures,
-    last_configs,
-    last_used,
-    named_folders,
-    parse_paths,
-    summary,
-)
+from backend.datasets.library import Library, LibraryError, summary
 from backend.datasets.prepare import Prepared, PrepareOptions, prepare, unprepare
 from backend.datasets.scan import scan_all
 from backend.datasets.sidecar import Box, Marks, marks_of, set_marks
 from backend.datasets.trash import Trash
+from backend.datasets.uses import last_configs, last_used, named_folders
 from backend.datasets.watch import watch
 from backend.runs.folder import RunFolder, RunRecord
 from backend.runs.registry import Registry
@@ -118,6 +111,27 @@ def test_what_configs_and_runs_name_is_learnt_and_what_was_removed_stays_away(
     assert library.learn([beside]) == []
     library.add(beside)
     assert [entry.path for entry in library.entries()] == [folder, beside]
+
+
+@pytest.mark.parametrize(
+    ("entry", "trigger"),
+    [
+        ("", "sks"),
+        (", trigger_word: zork", "zork"),  # the dataset's own wins
+        (", is_reg: true", ""),
+        (", is_reg: true, trigger_word: zork", "zork"),
+        (", trigger_word: 7", "sks"),
+    ],
+)
+def test_the_trigger_word_is_the_one_that_training_would_choose(
+    folder: Path, tmp_path: Path, entry: str, trigger: str
+) -> None:
+    config = tmp_path / "of it.yaml"
+    dataset = f"{{folder_path: {folder}{entry}}}"
+    config.write_text(
+        f"config: {{name: x, process: [{{trigger_word: sks, datasets: [{dataset}]}}]}}", encoding="utf-8"
+    )
+    assert last_configs([folder], [config])[folder].trigger == trigger
 
 
 def test_pasted_and_dropped_paths(tmp_path: Path) -> None:
