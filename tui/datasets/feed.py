@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 What = Literal["pictures", "problems", "scanned", "gone", "compared"]
 
-_APART = 0.1  # seconds between two pictures of a scan under way
+_APART = 0.25  # seconds between two pictures of a scan under way
 _SHARE = 10  # at least so many times what showing the last picture took lies between two of them
 _CALM = 0.3  # seconds without a change after which problems are looked for
 _COMPARED = 1500  # pictures; more are not compared with each other unasked

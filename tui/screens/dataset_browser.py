@@ -36,6 +36,7 @@ from tui.widgets.picture_grid import PictureGrid, Thumbnail
 from tui.widgets.picture_list import PictureList
 from tui.widgets.picture_preview import PicturePreview, cut_of
 from tui.widgets.picture_view import PictureView
+from tui.widgets.shown import put_titles
 from tui.widgets.tag_pane import TagPane
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
         elif self.feed is not None and self.feed.compared is not None:
             done, of = self.feed.compared
             state = f" · comparing {done * 100 // max(1, of)} %"
-        box.border_title = Content(f"{clip(self.folder.name, 30)} · {count}{state}")
+        title = Content(f"{clip(self.folder.name, 30)} · {count}{state}")
         words = [self.captioning] if self.captioning else []
         chosen = len(shelf.chosen) + shelf.hidden
         if chosen:
@@ -281,7 +282,7 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
         errors = len(session.problems)
         if errors and not self.has_class("-problems"):
             words.append(f"! {plural(errors, 'problem')}")
-        box.border_subtitle = Content(" · ".join(words))
+        put_titles(box, title, Content(" · ".join(words)))
 
     def show_picture(self) -> None:
         """Bring the right side to the picture under the cursor."""

@@ -16,6 +16,7 @@ from textual.widgets import Static, TextArea
 from textual.widgets.text_area import EditHistory
 
 from tui.text import one_line
+from tui.widgets.shown import put_text, put_titles
 
 if TYPE_CHECKING:
     from rich.style import Style
@@ -218,8 +219,7 @@ class CaptionBox(Vertical):
             title = "Caption * changed outside too: ctrl+s keeps yours, ctrl+r takes theirs"
         elif draft:
             title = "Caption * not saved"
-        self.border_title = Content(title)
-        self.border_subtitle = Content(tokens)
+        put_titles(self, Content(title), Content(tokens))
 
     def show_trained(self, trained: str, trigger: str) -> None:
         """Show the text that training will see."""
@@ -232,4 +232,4 @@ class CaptionBox(Vertical):
                 parts += [(trigger, "bold $text-accent"), Content(piece)]
         else:
             parts.append(Content(text or "(nothing)"))
-        self.query_one("#trained", Static).update(Content.assemble(*parts))
+        put_text(self.query_one("#trained", Static), Content.assemble(*parts))

@@ -14,6 +14,7 @@ from textual.widgets import Static
 from tui.text import clip, one_line, size
 from tui.widgets.half_cells import Frame
 from tui.widgets.picture import make_picture
+from tui.widgets.shown import put_text, put_titles
 
 if TYPE_CHECKING:
     from textual.widget import Widget
@@ -100,14 +101,12 @@ class PicturePreview(Vertical):
         facts = self.query_one("#facts", Static)
         if item is None:
             self._show_picture(None, None, None)
-            self.border_title = "Picture"
-            self.border_subtitle = ""
-            facts.update("")
+            put_titles(self, Content("Picture"), Content(""))
+            put_text(facts, Content(""))
             return
         self._show_picture(item.path, (item.mtime_ns, item.bytes), cut.frame if cut else None)
-        self.border_title = Content(clip(item.name, _NAME))
-        self.border_subtitle = Content(f"trains as {cut.label}" if cut else "")
-        facts.update(Content("\n").join(self._facts(item, cut, problems)))
+        put_titles(self, Content(clip(item.name, _NAME)), Content(f"trains as {cut.label}" if cut else ""))
+        put_text(facts, Content("\n").join(self._facts(item, cut, problems)))
 
     def _show_picture(self, path: Path | None, stamp: object, frame: Frame | None) -> None:
         if self._picture is not None:

@@ -13,6 +13,7 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tui.pictures.shelf import Shelf
 from tui.text import clip
@@ -174,7 +175,10 @@ class PictureView(ScrollView, can_focus=True, inherit_bindings=False):
         """Names, rows or the cursor have changed: lay out and paint anew."""
         size = Size(self.scrollable_content_region.width, self.content_height())
         if size != self.virtual_size:
-            self.virtual_size = size
+            # Set past the reactive: its layout pass of the whole screen is for scroll bars that come and go.
+            self.set_reactive(Widget.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = size.height
+            self.vertical_scrollbar.window_size = self.scrollable_content_region.height
         self.show_cursor()
         self.refresh()
 
