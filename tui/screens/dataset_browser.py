@@ -234,7 +234,9 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
     def show_all(self) -> None:
         """Bring everything up to what is known now."""
         session = self.session
-        self.shelf.show(session.names())
+        self.hear()
+        editor = self.query_one(CaptionEditor)
+        self.shelf.show(session.names(editor.picture if self.focused is editor else None))
         if self.feed is not None and not self.feed.scanning:
             self.shelf.forget_others(session.items)
         view = self.query_one(PictureList)
@@ -294,7 +296,10 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
         self.query_one(PicturePreview).show_item(item, cut, problems)
         name = item.name if item is not None else None
         writable = item is not None and not item.caption_problem
+        self.hear()
         editor = self.query_one(CaptionEditor)
+        if self.focused is editor and editor.picture not in (None, name, *session.items):
+            self.set_focus(self.pictures)  # it is gone: what is typed on is not meant for its neighbour
         editor.open_caption(name, session.caption(name) if name else "", writable=writable)
         self.show_caption_state()
 
@@ -432,10 +437,11 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
             title: Said with the reason if it fails.
             change: Does it; returns how to take it back and a sentence.
         """
-        try:
-            undo, words = await asyncio.to_thread(change)
-        except (DatasetError, OSError) as error:
-            self.post_message(OperationFailed(title, str(error)))
-            self.refresh_files()
-            return
-        self.done(undo, words)
+        async with self.one_change:
+            try:
+                undo, words = await asyncio.to_thread(change)
+            except (DatasetError, OSError) as error:
+                self.post_message(OperationFailed(title, str(error)))
+                self.refresh_files()
+                return
+            self.done(undo, words)

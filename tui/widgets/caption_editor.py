@@ -101,6 +101,7 @@ class CaptionEditor(TextArea):
         self.picture: str | None = None
         self._left: OrderedDict[str, tuple[str, EditHistory]] = OrderedDict()  # text and undo history
         self._loaded = self._as_loaded = ""
+        self.heard = ""  # the text that the screen knows; typing is told by messages, which take their time
         self.read_only = True
 
     def action_copy(self) -> None:
@@ -135,6 +136,7 @@ class CaptionEditor(TextArea):
         with self.prevent(TextArea.Changed):
             self.load_text(text)
         self._loaded, self._as_loaded = text, self.text
+        self.heard = self.text
         if left is not None and left[0] == text:
             self.history = left[1]
         self.read_only = not writable or picture is None
