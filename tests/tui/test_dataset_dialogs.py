@@ -1,0 +1,115 @@
+"""The dialogs over a dataset: their keys, and windows that hardly hold them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from tests.tui.dataset_folders import browser, library_app, make_dataset, open_browser, open_library
+from tests.tui.fakes import screen_text, until
+from tui.screens.ask_text import TextScreen
+from tui.screens.confirm import ConfirmScreen
+from tui.screens.dataset_browser import DatasetBrowserScreen
+from tui.screens.dataset_bulk import BulkScreen
+from tui.screens.dataset_crop import CropScreen
+from tui.screens.dataset_options import TrainingScreen
+from tui.screens.dataset_prepare import PrepareScreen
+from tui.screens.datasets import DatasetsScreen
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_dataset(tmp_path / "animals")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+async def test_a_bulk_edit_shows_its_preview_in_the_lowest_window(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(40, 12)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("b")
+        assert "Find" in screen_text(app)
+        await pilot.press("enter", *"snow", "tab", *"ice")
+        await until(lambda: "2 captions would change" in screen_text(app))
+        assert "snow" in screen_text(app)
+        assert "- a bear, snow, snow" in screen_text(app)
+        await pilot.resize_terminal(100, 30)
+        await pilot.pause()
+        assert "Replace by" in screen_text(app)
+        assert "ctrl+s or enter applies" in screen_text(app)
+        await pilot.resize_terminal(40, 12)
+        await pilot.press("ctrl+s")
+        await until(lambda: (folder / "dog.txt").read_text() == "sks, a dog, ice")
+
+
+async def test_what_it_is_checked_for_fits_the_lowest_window(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(40, 12)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("T", "tab", *"zork")
+        assert "zork" in screen_text(app)
+        await pilot.press("up", *"5 x", "enter")
+        assert "is no resolution" in screen_text(app)
+        app.screen.query_one("#resolutions", Input).value = "256"
+        await pilot.press("down", "shift+tab", "enter")
+        await until(lambda: screen.session.training.resolutions == (256,))
+        assert screen.session.training.trigger == "zork"
+
+
+async def test_the_keys_of_a_long_preview(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "many", {f"{n:02}.png": "snow" for n in range(20)})
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("b", "enter", *"snow", "tab", *"ice")
+        await until(lambda: "+ ice" in screen_text(app))
+        preview = app.screen.query_one("#preview")
+        assert "00.txt" in screen_text(app)
+        await pilot.press("pagedown")
+        await until(lambda: preview.scroll_y > 0 and "00.txt" not in screen_text(app))
+        await pilot.press("pageup")
+        await until(lambda: preview.scroll_y == 0)
+        assert app.screen.query_one("#field-1", Input).value == "ice"
+
+
+@pytest.mark.parametrize(
+    ("key", "dialog"),
+    [("b", BulkScreen), ("T", TrainingScreen), ("P", PrepareScreen), ("c", CropScreen), ("D", ConfirmScreen)],
+)
+async def test_every_dialog_is_left_with_ctrl_c_and_changes_nothing(
+    tmp_path: Path, folder: Path, key: str, dialog: type
+) -> None:
+    app = library_app(tmp_path, folder)
+    before = contents(folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_browser(pilot)
+        await pilot.press(key)
+        await until(lambda: isinstance(app.screen, dialog))
+        if dialog is BulkScreen:
+            await pilot.press("enter", "x")  # a line has the keys
+        await pilot.press("ctrl+c")
+        await until(lambda: isinstance(app.screen, DatasetBrowserScreen))
+        assert not browser(pilot).session.undos
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(("key", "dialog"), [("n", TextScreen), ("i", TextScreen), ("D", ConfirmScreen)])
+@pytest.mark.parametrize("leave", ["escape", "ctrl+c"])
+async def test_the_dialogs_of_the_library_are_left(
+    tmp_path: Path, folder: Path, key: str, dialog: type, leave: str
+) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_library(pilot)
+        await until(lambda: screen._entries)
+        await pilot.pause()
+        await pilot.press(key)
+        await until(lambda: isinstance(app.screen, dialog))
+        await pilot.press(leave)
+        await until(lambda: isinstance(app.screen, DatasetsScreen))
+        assert "animals" in screen_text(app)
