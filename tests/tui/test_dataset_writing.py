@@ -13,7 +13,7 @@ from backend.datasets.errors import DatasetError
 from tests.tui.dataset_folders import CAPTIONS, library_app, make_dataset, open_browser, said
 from tests.tui.fakes import screen_text, until
 from tui.datasets.session import DatasetSession
-from tui.widgets.caption_editor import CaptionEditor
+from tui.widgets.caption_editor import CaptionBox, CaptionEditor
 from tui.widgets.picture_list import PictureList
 
 
@@ -163,6 +163,24 @@ async def test_undo_twice_at_once_takes_back_two_things(tmp_path: Path, folder: 
         screen.action_undo()  # before the first is done
         await until(lambda: (folder / "ape.png").exists() and (folder / "bear.png").exists())
         await until(lambda: not screen.session.undos)
+
+
+async def test_a_caption_that_is_too_long_says_so_in_the_narrowest_frame(
+    tmp_path: Path, folder: Path
+) -> None:
+    (folder / "ape.txt").write_text("fox " * 600, encoding="utf-8")
+    (folder / "bear.txt").write_text("fox " * 100, encoding="utf-8")
+    (folder / "cat.txt").write_text("fox " * 6000, encoding="utf-8")
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_browser(pilot)
+        box = screen.query_one(CaptionBox)
+        await until(lambda: "! T5 ~" in screen_text(app))
+        assert ": too long" in screen_text(app)
+        await pilot.press("down")
+        await until(lambda: str(box.border_subtitle) == "CLIP ~102/77 · T5 ~126/512 · CLIP sees the start")
+        await pilot.press("down")  # of the longest only the beginning is counted
+        await until(lambda: str(box.border_subtitle).startswith("! T5 over 62"))
 
 
 def test_an_edit_that_failed_half_way_is_the_next_to_be_taken_back(

@@ -30,7 +30,7 @@ from tui.pictures.shelf import Shelf
 from tui.screens.base import MainScreen
 from tui.terminal import current_protocol
 from tui.text import clip, plural
-from tui.widgets.caption_editor import CaptionBox, CaptionEditor
+from tui.widgets.caption_editor import LONG, CaptionBox, CaptionEditor, token_words
 from tui.widgets.dataset_problems import DatasetProblems
 from tui.widgets.picture_grid import PictureGrid, Thumbnail
 from tui.widgets.picture_list import PictureList
@@ -311,15 +311,11 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
             box.show_trained("", "")
             return
         name, trigger = item.name, session.training.trigger
-        text = trained(session.caption(name)[:20_000], trigger or None)
+        caption = session.caption(name)
+        text = trained(caption[:LONG], trigger or None)
         tokens = ""
         if session.tokens is not None:
-            count = session.tokens.count(text)
-            about = "" if count.exact else "~"
-            over = " ! too long" if count.over_t5 else " · CLIP sees the start" if count.over_clip else ""
-            tokens = (
-                f"CLIP {about}{count.clip}/{count.clip_limit} · T5 {about}{count.t5}/{count.t5_limit}{over}"
-            )
+            tokens = token_words(session.tokens.count(text), part=len(caption) > LONG)
         box.show_state(
             draft=name in session.desk,
             conflict=session.desk.in_conflict(name, item.caption),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.text import Text
     from textual.widget import Widget
 
+    from backend.datasets.tokens import Tokens
+
 _PLACEHOLDER = re.compile(r"\[(?:trigger|name)\]")
 # What a terminal would obey is shown by a sign of the same length: controls, and marks that turn text round.
 _VISIBLE = {
@@ -30,7 +32,7 @@ _VISIBLE = {
     **dict.fromkeys((*range(128, 160), *range(8234, 8239), *range(8294, 8298)), 183),
 }
 _HISTORIES = 50  # pictures whose undo history is kept
-_LONG = 20_000  # characters of a caption's trained text that are looked at
+LONG = 20_000  # characters of a caption that are looked at with each key
 
 
 class CaptionEditor(TextArea):
@@ -225,7 +227,7 @@ class CaptionBox(Vertical):
 
     def show_trained(self, trained: str, trigger: str) -> None:
         """Show the text that training will see."""
-        text = one_line(trained[:_LONG])
+        text = one_line(trained[:LONG])
         parts: list[Content | tuple[str, str]] = [("trains as ", "dim")]
         if trigger and trigger in text:
             before, *rest = text.split(trigger)
@@ -235,3 +237,18 @@ class CaptionBox(Vertical):
         else:
             parts.append(Content(text or "(nothing)"))
         self.query_one("#trained", Static).update(Content.assemble(*parts))
+
+
+def token_words(count: Tokens, *, part: bool = False) -> str:
+    """What a caption costs of the encoders' room; what matters comes first, as the frame may be narrow.
+
+    Args:
+        count: Its tokens.
+        part: Whether only its beginning was counted.
+    """
+    about = "over " if part else "" if count.exact else "~"
+    clip = f"CLIP {about}{count.clip}/{count.clip_limit}"
+    t5 = f"T5 {about}{count.t5}/{count.t5_limit}"
+    if count.over_t5:
+        return f"! {t5}: too long · {clip}"
+    return f"{clip} · {t5}{' · CLIP sees the start' if count.over_clip else ''}"
