@@ -192,11 +192,19 @@ async def test_a_caption_that_others_changed_too_is_not_overwritten_unasked(
     tmp_path: Path, folder: Path
 ) -> None:
     app = library_app(tmp_path, folder)
-    async with app.run_test(size=(120, 36)) as pilot:
+    async with app.run_test(size=(80, 24)) as pilot:
         screen = await open_browser(pilot)
         await pilot.press("enter", *"mine ")
-        (folder / "ape.txt").write_text("theirs", encoding="utf-8")
-        await until(lambda: "changed outside" in screen_text(app))
+        (folder / "ape.txt").write_text("[b]theirs", encoding="utf-8")
+        await until(lambda: "Caption * changed outside " in screen_text(app))
+        box = screen.query_one("#trained")
+        assert str(box.visual) == "ctrl+s keeps yours, ctrl+r takes the file's: [b]theirs"
+        assert "[b]theirs" in screen_text(app)
+        await pilot.press("ctrl+r")
+        await until(lambda: screen.query_one(CaptionEditor).text == "[b]theirs")
+        await pilot.press(*"mine ")
+        (folder / "ape.txt").write_text("theirs again", encoding="utf-8")
+        await until(lambda: "theirs again" in screen_text(app))
         assert screen.query_one(CaptionEditor).text.startswith("mine")
         await pilot.press("f6")
         await until(lambda: (folder / "ape.txt").read_text().startswith("mine"))

@@ -316,13 +316,14 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
         tokens = ""
         if session.tokens is not None:
             tokens = token_words(session.tokens.count(text), part=len(caption) > LONG)
+        conflict = session.desk.in_conflict(name, item.caption)
         box.show_state(
-            draft=name in session.desk,
-            conflict=session.desk.in_conflict(name, item.caption),
-            problem=item.caption_problem or "",
-            tokens=tokens,
+            draft=name in session.desk, conflict=conflict, problem=item.caption_problem or "", tokens=tokens
         )
-        box.show_trained(text, trigger)
+        if conflict:
+            box.show_theirs(item.caption or "")
+        else:
+            box.show_trained(text, trigger)
 
     # The pictures
 

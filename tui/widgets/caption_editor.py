@@ -219,11 +219,18 @@ class CaptionBox(Vertical):
         if problem:
             title = f"Caption: {one_line(problem)}"
         elif conflict:
-            title = "Caption * changed outside too: ctrl+s keeps yours, ctrl+r takes theirs"
+            title = "Caption * changed outside"
         elif draft:
             title = "Caption * not saved"
         self.border_title = Content(title)
         self.border_subtitle = Content(tokens)
+
+    def show_theirs(self, saved: str) -> None:
+        """Show what the file says, that others wrote while this one was typed, and what to do about it."""
+        words = one_line(saved[:LONG]) or "(nothing)"
+        self.query_one("#trained", Static).update(
+            Content.assemble(("ctrl+s keeps yours, ctrl+r takes the file's: ", "dim"), Content(words))
+        )
 
     def show_trained(self, trained: str, trigger: str) -> None:
         """Show the text that training will see."""
