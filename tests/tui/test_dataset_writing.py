@@ -209,3 +209,53 @@ def test_an_edit_that_failed_half_way_is_the_next_to_be_taken_back(
     assert undo is not None
     undo.back()
     assert (folder / "bear.txt").read_text() == "a bear, snow, snow"
+
+
+async def test_a_draft_that_could_not_be_kept_is_kept_later(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = library_app(tmp_path, folder)
+
+    def full(*values: object, **options: object) -> None:
+        raise DatasetError("the disk is full")
+
+    async with app.run_test(size=(100, 30)) as pilot:
+        await open_browser(pilot)
+        with monkeypatch.context() as patch:
+            patch.setattr(Drafts, "save", full)
+            await pilot.press("enter", *"red ")
+            await until(lambda: "the disk is full" in said(app))
+    (draft,) = Drafts(tmp_path / "home" / "datasets" / "drafts").all(folder)
+    assert draft.text == "red [trigger], an ape, tree"
+
+
+async def test_a_draft_that_is_written_while_its_caption_is_saved_does_not_outlive_it(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = DatasetSession.save_caption
+
+    def slow(self: DatasetSession, item, text):  # type: ignore[no-untyped-def]
+        undo = save(self, item, text)
+        self.keep_draft(item.caption_path, self.desk.get(item.name))  # as the timer's thread may
+        return undo
+
+    monkeypatch.setattr(DatasetSession, "save_caption", slow)
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("enter", *"red ", "ctrl+s")
+        await until(lambda: not screen.session.desk.names)
+    assert Drafts(tmp_path / "home" / "datasets" / "drafts").all(folder) == []
+
+
+def test_what_is_taken_back_of_an_earlier_session_is_said(tmp_path: Path, folder: Path) -> None:
+    def opened() -> DatasetSession:
+        session = DatasetSession(folder, tmp_path / "home")
+        session.put_scan([item for batch in session.scan(lambda: False) for item in batch.items], (), ())
+        return session
+
+    first = opened()
+    first.apply(first.plan(FindReplace("snow", "ice"), first.texts(first.items)))
+    undo = opened().last_undo()
+    assert undo is not None
+    assert undo.back() == "Taken back: replace 'snow' by 'ice'. 2 captions as before."

@@ -29,7 +29,7 @@ from backend.home import home
 from tui.datasets.pictures import Undo
 from tui.pictures.caption_desk import CaptionDesk, Draft
 from tui.pictures.row import PictureRow
-from tui.text import one_line, plural
+from tui.text import clip, one_line, plural
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -358,7 +358,8 @@ class DatasetSession:
             undone = self._journal.undo(edit_id)
             left = len(undone.conflicts)
             kept = f"; {plural(left, 'caption')} changed since and stayed" if left else ""
-            return f"{plural(len(undone.changed), 'caption')} as before{kept}."
+            # It may be an edit of an earlier session, which nobody would guess.
+            return f"Taken back: {clip(title, 60)}. {plural(len(undone.changed), 'caption')} as before{kept}."
 
         return Undo(title, back)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 from textual import work
 
+from backend.datasets.captions import trained
 from backend.datasets.errors import DatasetError
 from tui.messages import OperationFailed
-from tui.widgets.caption_editor import CaptionEditor
+from tui.widgets.caption_editor import LONG, CaptionBox, CaptionEditor, token_words
 
 if TYPE_CHECKING:
     from textual.timer import Timer
@@ -63,6 +64,29 @@ class DatasetWriting:
         self._draft_timer = self._browser.set_timer(_DRAFT_AFTER, self._keep_drafts)
         return True
 
+    def show_caption_state(self) -> None:
+        """Show tokens, draft and what is trained of the caption."""
+        browser = self._browser
+        item, session, box = browser.item, browser.session, browser.query_one(CaptionBox)
+        if item is None:
+            box.show_state(draft=False, conflict=False)
+            box.show_trained("", "")
+            return
+        name, trigger = item.name, session.training.trigger
+        caption = session.caption(name)
+        text = trained(caption[:LONG], trigger or None)
+        tokens = ""
+        if session.tokens is not None:
+            tokens = token_words(session.tokens.count(text), part=len(caption) > LONG)
+        conflict = session.desk.in_conflict(name, item.caption)
+        box.show_state(
+            draft=name in session.desk, conflict=conflict, problem=item.caption_problem or "", tokens=tokens
+        )
+        if conflict:
+            box.show_theirs(item.caption or "")
+        else:
+            box.show_trained(text, trigger)
+
     def take_dirty(self) -> dict[str, Path]:
         """The caption files of pictures whose draft on disk is old; they count as written."""
         paths, self.dirty = self.dirty, {}
@@ -79,9 +103,11 @@ class DatasetWriting:
 
     @work(group="drafts", exit_on_error=False)
     async def _keep_drafts(self) -> None:
+        paths = self.take_dirty()
         try:
-            await asyncio.to_thread(self.write_drafts, self.take_dirty())
+            await asyncio.to_thread(self.write_drafts, paths)
         except (DatasetError, OSError) as error:
+            self.dirty = paths | self.dirty  # tried again with the next key, and when the screen goes
             self._browser.failed(f"The draft is not on disk: {error}")
 
     def on_caption_editor_save_wanted(self) -> None:
@@ -116,6 +142,8 @@ class DatasetWriting:
         draft = session.desk.get(name)
         if draft is not None and draft.text == text:
             session.desk.drop(name)
+            self.dirty[name] = item.caption_path  # a draft may have been written while it was saved
+            self._keep_drafts()
         browser.show_all()
 
     def on_caption_editor_revert_wanted(self) -> None:

@@ -13,7 +13,6 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input
 
-from backend.datasets.captions import trained
 from backend.datasets.errors import DatasetError
 from backend.datasets.filter import ORDERS
 from backend.datasets.thumbnails import Thumbnails
@@ -30,7 +29,7 @@ from tui.pictures.shelf import Shelf
 from tui.screens.base import MainScreen
 from tui.terminal import current_protocol
 from tui.text import clip, plural
-from tui.widgets.caption_editor import LONG, CaptionBox, CaptionEditor, token_words
+from tui.widgets.caption_editor import CaptionBox, CaptionEditor
 from tui.widgets.dataset_problems import DatasetProblems
 from tui.widgets.picture_grid import PictureGrid, Thumbnail
 from tui.widgets.picture_list import PictureList
@@ -302,28 +301,6 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
             self.set_focus(self.pictures)  # it is gone: what is typed on is not meant for its neighbour
         editor.open_caption(name, session.caption(name) if name else "", writable=writable)
         self.show_caption_state()
-
-    def show_caption_state(self) -> None:
-        """Show tokens, draft and what is trained of the caption."""
-        item, session, box = self.item, self.session, self.query_one(CaptionBox)
-        if item is None:
-            box.show_state(draft=False, conflict=False)
-            box.show_trained("", "")
-            return
-        name, trigger = item.name, session.training.trigger
-        caption = session.caption(name)
-        text = trained(caption[:LONG], trigger or None)
-        tokens = ""
-        if session.tokens is not None:
-            tokens = token_words(session.tokens.count(text), part=len(caption) > LONG)
-        conflict = session.desk.in_conflict(name, item.caption)
-        box.show_state(
-            draft=name in session.desk, conflict=conflict, problem=item.caption_problem or "", tokens=tokens
-        )
-        if conflict:
-            box.show_theirs(item.caption or "")
-        else:
-            box.show_trained(text, trigger)
 
     # The pictures
 
