@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.widgets import Checkbox, Input, RadioButton
 
 from backend.datasets.phash import Fingerprint, fingerprint
@@ -473,6 +474,37 @@ async def test_pictures_are_prepared_into_another_folder(tmp_path: Path, folder:
         assert (tmp_path / "ready" / "ape.txt").is_file()
         await pilot.press("P", "escape")
         assert isinstance(app.screen, DatasetBrowserScreen)
+
+
+async def test_pictures_dropped_on_the_terminal_are_copied_after_a_question(
+    tmp_path: Path, folder: Path
+) -> None:
+    more = make_dataset(tmp_path / "my [b]more", {"yak.png": "a yak", "ape.png": "another"})
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        pictures = screen.query_one(PictureList)
+        for dropped, words in (("  ", "No path"), ("/no/where.png", "/no/where.png: no such")):
+            pictures.post_message(events.Paste(dropped))
+            await until(lambda words=words: words in said(app))
+        pictures.post_message(events.Paste(f"'{more}'"))
+        await until(lambda: isinstance(app.screen, ConfirmScreen) and "Copy my [b]more" in screen_text(app))
+        await pilot.press("n")
+        assert app.screen is screen
+        pictures.post_message(events.Paste(f"'{more / 'ape.png'}' '{more / 'yak.png'}'"))
+        await until(lambda: isinstance(app.screen, ConfirmScreen) and "Copy 2 files" in screen_text(app))
+        await pilot.press("y")
+        await until(lambda: "2 pictures copied; u takes it back" in said(app))
+        assert (folder / "ape-2.txt").read_text() == "another"
+        assert (folder / "ape.txt").read_text() == CAPTIONS["ape.png"]
+        await until(lambda: "yak.png" in screen.shelf.names)
+        await pilot.press("u")
+        await until(lambda: not (folder / "yak.png").exists() and not (folder / "ape-2.txt").exists())
+        assert (more / "yak.png").is_file()
+        pictures.post_message(events.Paste(str(folder / "ape.txt")))
+        await until(lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("y")
+        await until(lambda: "no picture among these" in said(app))
 
 
 async def test_changes_from_outside_appear(tmp_path: Path, folder: Path) -> None:

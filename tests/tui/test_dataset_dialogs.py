@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from tests.tui.dataset_folders import browser, library_app, make_dataset, open_browser, open_library
 from tests.tui.fakes import screen_text, until
@@ -17,6 +17,7 @@ from tui.screens.dataset_crop import CropScreen
 from tui.screens.dataset_options import TrainingScreen
 from tui.screens.dataset_prepare import PrepareScreen
 from tui.screens.datasets import DatasetsScreen
+from tui.text import plural
 
 
 @pytest.fixture
@@ -113,3 +114,62 @@ async def test_the_dialogs_of_the_library_are_left(
         await pilot.press(leave)
         await until(lambda: isinstance(app.screen, DatasetsScreen))
         assert "animals" in screen_text(app)
+
+
+EVERY_EDIT = [
+    ("Find and replace", ("snow", "ice"), {"bear": "a bear, ice, ice", "dog": "sks, a dog, ice"}),
+    ("Add a prefix", ("a",), {"ape": "a[trigger], an ape, tree", "dog": "asks, a dog, snow",
+                              "emu": "a  an emu "}),
+    ("Remove a prefix", ("a ",), {"bear": "bear, snow, snow"}),
+    ("Add a suffix", (", tree",), {"bear": "a bear, snow, snow, tree", "dog": "sks, a dog, snow, tree",
+                                   "emu": "  an emu , tree"}),
+    ("Remove a suffix", ("tree",), {"ape": "[trigger], an ape, "}),
+    ("Add a tag", ("snow",), {"ape": "[trigger], an ape, tree, snow", "emu": "  an emu, snow"}),
+    ("Remove a tag", ("snow",), {"bear": "a bear", "dog": "sks, a dog"}),
+    ("Rename a tag", ("snow", "ice"), {"bear": "a bear, ice", "dog": "sks, a dog, ice"}),
+    ("Put the trigger in", ("sks",), {"bear": "sks a bear, snow, snow", "emu": "sks   an emu "}),
+    ("Take the trigger out", ("sks",), {"ape": "an ape, tree", "dog": "a dog, snow"}),
+    ("Create missing captions", ("a cat",), {"cat": "a cat"}),
+    ("Trim white space", (), {"emu": "an emu"}),
+    ("Remove repeated tags", (), {"bear": "a bear, snow"}),
+    ("Sort tags", (), {"dog": "a dog, sks, snow", "ape": "[trigger], an ape, tree"}),
+]  # fmt: skip
+
+
+async def test_every_bulk_edit_is_previewed_applied_and_taken_back(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    before = contents(folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("b")
+        kinds = app.screen.query_one("#kinds", OptionList)
+        titles = [str(kinds.get_option_at_index(at).prompt) for at in range(kinds.option_count)]
+        assert titles == [title for title, *_ in EVERY_EDIT]
+        await pilot.press("escape")
+        for at, (_, values, texts) in enumerate(EVERY_EDIT):
+            changed = {
+                name: text for name, text in texts.items() if before.get(f"{name}.txt") != text.encode()
+            }
+            await pilot.press("b", *["down"] * at)
+            dialog = app.screen
+            assert isinstance(dialog, BulkScreen)
+            await pilot.pause()
+            for number, value in enumerate(values):
+                dialog.query_one(f"#field-{number}", Input).value = value
+            await until(
+                lambda dialog=dialog, changed=changed: (
+                    dialog.planned is not None
+                    and {it.path.stem: it.after for it in dialog.planned.changes} == changed
+                )
+            )
+            await until(
+                lambda changed=changed: f"{plural(len(changed), 'caption')} would" in screen_text(app)
+            )
+            await pilot.press("ctrl+s")
+            await until(lambda: len(screen.session.undos) == 1)
+            now = contents(folder)
+            assert {name: now[f"{name}.txt"].decode() for name in changed} == changed
+            await pilot.press("u")
+            await until(lambda: not screen.session.undos)
+            assert contents(folder) == before
+            await until(lambda: screen.feed is not None and screen.feed.calm)

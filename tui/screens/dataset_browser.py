@@ -83,7 +83,8 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
     HELP: ClassVar[str] = (
         "What you do works on the chosen pictures; on the one under the cursor if none is chosen "
         "(bulk edits: on all that are shown). Filters are words: `missing caption`, `tiny`, `problem`, "
-        "`excluded`, `tag:fox`, `width<512`, `-square`, or any text of a name or caption."
+        "`excluded`, `tag:fox`, `width<512`, `-square`, or any text of a name or caption. "
+        "Pictures that you drop on the terminal are copied into the dataset."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "view", "View", id="dataset.view", tooltip="A list, or a grid of thumbnails."),
