@@ -9,19 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
-from textual import events
 from textual.widgets import Checkbox, Input, RadioButton
 
 from backend.datasets.phash import Fingerprint, fingerprint
 from backend.datasets.sidecar import Box, marks_of
-from tests.tui.dataset_folders import CAPTIONS, browser, library_app, make_dataset, open_browser, said
+from tests.tui.dataset_folders import browser, library_app, make_dataset, open_browser, said
 from tests.tui.fakes import HOSTILE, escapes, screen_text, until, write_picture
 from tui.keymap import CHAINS, bindings_of, owners
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.dataset_browser import DatasetBrowserScreen
 from tui.screens.dataset_bulk import BulkScreen
 from tui.screens.dataset_crop import CropScreen
-from tui.screens.dataset_options import TrainingScreen
 from tui.screens.dataset_prepare import PrepareScreen
 from tui.screens.datasets import DatasetsScreen
 from tui.screens.help import help_sections
@@ -126,89 +124,6 @@ async def test_filter_sort_and_reverse(tmp_path: Path, folder: Path) -> None:
         await pilot.press("S", "s")
         assert "by size" in screen_text(app)
         assert screen.shelf.names[0] == "ape.png"
-
-
-async def test_a_caption_is_edited_saved_and_taken_back(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(100, 30)) as pilot:
-        screen = await open_browser(pilot)
-        editor = screen.query_one(CaptionEditor)
-        await pilot.press("down", "enter")
-        assert screen.focused is editor
-        await pilot.press("home", *"big ", "ctrl+t")
-        assert editor.text == "big [trigger]a bear, snow, snow"
-        assert "Caption * not saved" in screen_text(app)
-        assert (folder / "bear.txt").read_text() == "a bear, snow, snow"
-        await pilot.press("ctrl+s")
-        await until(lambda: (folder / "bear.txt").read_text() == "big [trigger]a bear, snow, snow")
-        await until(lambda: "not saved" not in screen_text(app))
-        await pilot.press("escape", "u")
-        await until(lambda: (folder / "bear.txt").read_text() == "a bear, snow, snow")
-        await until(lambda: editor.text == "a bear, snow, snow")
-
-
-async def test_every_printable_key_is_text_in_the_editor(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(100, 30)) as pilot:
-        screen = await open_browser(pilot)
-        await pilot.press("down", "down", "enter")
-        text = "1234590otq?vsSbwpucxDPrTajkhlgGVnfF/*+-=["  # all that is a key elsewhere
-        await pilot.press(*text)
-        assert screen.query_one(CaptionEditor).text == text
-        assert app.screen is screen
-
-
-async def test_going_on_keeps_what_is_not_saved_and_its_undo(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(100, 30)) as pilot:
-        screen = await open_browser(pilot)
-        editor = screen.query_one(CaptionEditor)
-        await pilot.press("enter", *"red ", "ctrl+down")
-        assert editor.text == CAPTIONS["bear.png"]
-        assert "1 not saved" in screen_text(app)
-        await pilot.press("f8", "f7", "ctrl+up")
-        assert editor.text == "red [trigger], an ape, tree"
-        await pilot.press("ctrl+z")
-        assert editor.text == CAPTIONS["ape.png"]
-        await pilot.press("ctrl+y")
-        assert editor.text == "red [trigger], an ape, tree"
-        await pilot.press("ctrl+r")
-        assert editor.text == CAPTIONS["ape.png"]
-        assert not screen.session.desk.names
-
-
-async def test_drafts_outlive_the_app(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(100, 30)) as pilot:
-        await open_browser(pilot)
-        await pilot.press("enter", *"red ")
-    app = library_app(tmp_path)
-    async with app.run_test(size=(100, 30)) as pilot:
-        screen = await open_browser(pilot)
-        await until(lambda: screen.session.desk.names == ("ape.png",))
-        assert screen.query_one(CaptionEditor).text == "red [trigger], an ape, tree"
-
-
-async def test_a_caption_that_others_changed_too_is_not_overwritten_unasked(
-    tmp_path: Path, folder: Path
-) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await open_browser(pilot)
-        await pilot.press("enter", *"mine ")
-        (folder / "ape.txt").write_text("[b]theirs", encoding="utf-8")
-        await until(lambda: "Caption * changed outside " in screen_text(app))
-        box = screen.query_one("#trained")
-        assert str(box.visual) == "ctrl+s keeps yours, ctrl+r takes the file's: [b]theirs"
-        assert "[b]theirs" in screen_text(app)
-        await pilot.press("ctrl+r")
-        await until(lambda: screen.query_one(CaptionEditor).text == "[b]theirs")
-        await pilot.press(*"mine ")
-        (folder / "ape.txt").write_text("theirs again", encoding="utf-8")
-        await until(lambda: "theirs again" in screen_text(app))
-        assert screen.query_one(CaptionEditor).text.startswith("mine")
-        await pilot.press("f6")
-        await until(lambda: (folder / "ape.txt").read_text().startswith("mine"))
 
 
 async def test_tags_filter_rename_and_remove(tmp_path: Path, folder: Path) -> None:
@@ -317,46 +232,6 @@ async def test_pictures_are_compared_by_a_key_and_that_can_be_stopped(
         assert "duplicate-exact" in [problem.rule for problem in screen.session.problems]
 
 
-async def test_a_bulk_edit_is_previewed_applied_and_taken_back(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(120, 36)) as pilot:
-        await open_browser(pilot)
-        await pilot.press("b")
-        await until(lambda: isinstance(app.screen, BulkScreen))
-        screen = app.screen
-        await pilot.press("enter", *"a (", "enter", *"the ")
-        await until(lambda: "0 captions would change" in screen_text(app))
-        await pilot.press("tab", "space")
-        assert screen.query_one("#box-0").value
-        await until(lambda: screen.planned is None and "pattern" in screen_text(app).lower())
-        screen.query_one("#field-0", Input).value = r"\ba (?=\w)"
-        await until(lambda: "2 captions would change" in screen_text(app))
-        await until(lambda: "+ the bear, snow, snow" in screen_text(app))
-        await pilot.press("pagedown", "pageup", "shift+tab", "ctrl+s")
-        await until(lambda: (folder / "bear.txt").read_text() == "the bear, snow, snow")
-        await until(lambda: "2 captions changed" in said(app))
-        await pilot.press("u")
-        await until(lambda: (folder / "bear.txt").read_text() == "a bear, snow, snow")
-        await pilot.press("b")
-        await until(lambda: isinstance(app.screen, BulkScreen))
-        await pilot.press("escape")
-        assert isinstance(app.screen, DatasetBrowserScreen)
-
-
-async def test_a_bulk_edit_works_on_the_chosen_only(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(120, 36)) as pilot:
-        await open_browser(pilot)
-        await pilot.press("end", "space", "b", "G")
-        await until(lambda: isinstance(app.screen, BulkScreen))
-        kinds = app.screen.query_one("#kinds")
-        kinds.highlighted = 11  # trim
-        await until(lambda: "1 caption would change" in screen_text(app))
-        await pilot.press("enter")
-        await until(lambda: (folder / "emu.txt").read_text() == "an emu")
-        assert (folder / "bear.txt").read_text() == CAPTIONS["bear.png"]
-
-
 async def test_excluding_deleting_and_undo(tmp_path: Path, folder: Path) -> None:
     app = library_app(tmp_path, folder)
     async with app.run_test(size=(120, 36)) as pilot:
@@ -432,32 +307,6 @@ async def test_a_crop_is_chosen_by_keys(tmp_path: Path, folder: Path) -> None:
         assert isinstance(app.screen, DatasetBrowserScreen)
 
 
-async def test_resolutions_and_trigger(tmp_path: Path, folder: Path) -> None:
-    write_picture(folder / "ape.png", (1200, 900))
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await open_browser(pilot)
-        assert "trains as 1152x864" in screen_text(app) or "trains as 1" in screen_text(app)
-        before = screen._resolution
-        await pilot.press("r")
-        assert screen._resolution != before
-        await pilot.press("T")
-        dialog = app.screen
-        assert isinstance(dialog, TrainingScreen)
-        dialog.query_one("#resolutions", Input).value = "many"
-        await pilot.press("enter")
-        assert "many is no resolution" in screen_text(app)
-        dialog.query_one("#resolutions", Input).value = "256"
-        await pilot.press("tab", *"sks", "enter")
-        await until(lambda: screen.session.training.trigger == "sks" and "288x" in screen_text(app))
-        await until(lambda: "trains as sks" in screen_text(app))
-        await pilot.press("T", "escape")
-        assert app.screen is screen
-    app = library_app(tmp_path)
-    async with app.run_test(size=(120, 36)) as pilot:
-        assert (await open_browser(pilot)).session.training.resolutions == (256,)
-
-
 async def test_pictures_are_prepared_into_another_folder(tmp_path: Path, folder: Path) -> None:
     app = library_app(tmp_path, folder)
     async with app.run_test(size=(100, 30)) as pilot:
@@ -474,37 +323,6 @@ async def test_pictures_are_prepared_into_another_folder(tmp_path: Path, folder:
         assert (tmp_path / "ready" / "ape.txt").is_file()
         await pilot.press("P", "escape")
         assert isinstance(app.screen, DatasetBrowserScreen)
-
-
-async def test_pictures_dropped_on_the_terminal_are_copied_after_a_question(
-    tmp_path: Path, folder: Path
-) -> None:
-    more = make_dataset(tmp_path / "my [b]more", {"yak.png": "a yak", "ape.png": "another"})
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(100, 30)) as pilot:
-        screen = await open_browser(pilot)
-        pictures = screen.query_one(PictureList)
-        for dropped, words in (("  ", "No path"), ("/no/where.png", "/no/where.png: no such")):
-            pictures.post_message(events.Paste(dropped))
-            await until(lambda words=words: words in said(app))
-        pictures.post_message(events.Paste(f"'{more}'"))
-        await until(lambda: isinstance(app.screen, ConfirmScreen) and "Copy my [b]more" in screen_text(app))
-        await pilot.press("n")
-        assert app.screen is screen
-        pictures.post_message(events.Paste(f"'{more / 'ape.png'}' '{more / 'yak.png'}'"))
-        await until(lambda: isinstance(app.screen, ConfirmScreen) and "Copy 2 files" in screen_text(app))
-        await pilot.press("y")
-        await until(lambda: "2 pictures copied; u takes it back" in said(app))
-        assert (folder / "ape-2.txt").read_text() == "another"
-        assert (folder / "ape.txt").read_text() == CAPTIONS["ape.png"]
-        await until(lambda: "yak.png" in screen.shelf.names)
-        await pilot.press("u")
-        await until(lambda: not (folder / "yak.png").exists() and not (folder / "ape-2.txt").exists())
-        assert (more / "yak.png").is_file()
-        pictures.post_message(events.Paste(str(folder / "ape.txt")))
-        await until(lambda: isinstance(app.screen, ConfirmScreen))
-        await pilot.press("y")
-        await until(lambda: "no picture among these" in said(app))
 
 
 async def test_changes_from_outside_appear(tmp_path: Path, folder: Path) -> None:

@@ -1,14 +1,23 @@
-"""The dialogs over a dataset: their keys, and windows that hardly hold them."""
+"""The dialogs over a dataset: their keys, every bulk edit, and windows that hardly hold them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.widgets import Input, OptionList
 
-from tests.tui.dataset_folders import browser, library_app, make_dataset, open_browser, open_library
-from tests.tui.fakes import screen_text, until
+from tests.tui.dataset_folders import (
+    CAPTIONS,
+    browser,
+    library_app,
+    make_dataset,
+    open_browser,
+    open_library,
+    said,
+)
+from tests.tui.fakes import screen_text, until, write_picture
 from tui.screens.ask_text import TextScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.dataset_browser import DatasetBrowserScreen
@@ -18,6 +27,7 @@ from tui.screens.dataset_options import TrainingScreen
 from tui.screens.dataset_prepare import PrepareScreen
 from tui.screens.datasets import DatasetsScreen
 from tui.text import plural
+from tui.widgets.picture_list import PictureList
 
 
 @pytest.fixture
@@ -173,3 +183,100 @@ async def test_every_bulk_edit_is_previewed_applied_and_taken_back(tmp_path: Pat
             await until(lambda: not screen.session.undos)
             assert contents(folder) == before
             await until(lambda: screen.feed is not None and screen.feed.calm)
+
+
+async def test_pictures_dropped_on_the_terminal_are_copied_after_a_question(
+    tmp_path: Path, folder: Path
+) -> None:
+    more = make_dataset(tmp_path / "my [b]more", {"yak.png": "a yak", "ape.png": "another"})
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        pictures = screen.query_one(PictureList)
+        for dropped, words in (("  ", "No path"), ("/no/where.png", "/no/where.png: no such")):
+            pictures.post_message(events.Paste(dropped))
+            await until(lambda words=words: words in said(app))
+        pictures.post_message(events.Paste(f"'{more}'"))
+        await until(lambda: isinstance(app.screen, ConfirmScreen) and "Copy my [b]more" in screen_text(app))
+        await pilot.press("n")
+        assert app.screen is screen
+        pictures.post_message(events.Paste(f"'{more / 'ape.png'}' '{more / 'yak.png'}'"))
+        await until(lambda: isinstance(app.screen, ConfirmScreen) and "Copy 2 files" in screen_text(app))
+        await pilot.press("y")
+        await until(lambda: "2 pictures copied; u takes it back" in said(app))
+        assert (folder / "ape-2.txt").read_text() == "another"
+        assert (folder / "ape.txt").read_text() == CAPTIONS["ape.png"]
+        await until(lambda: "yak.png" in screen.shelf.names)
+        await pilot.press("u")
+        await until(lambda: not (folder / "yak.png").exists() and not (folder / "ape-2.txt").exists())
+        assert (more / "yak.png").is_file()
+        pictures.post_message(events.Paste(str(folder / "ape.txt")))
+        await until(lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("y")
+        await until(lambda: "no picture among these" in said(app))
+
+
+async def test_a_bulk_edit_is_previewed_applied_and_taken_back(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("b")
+        await until(lambda: isinstance(app.screen, BulkScreen))
+        screen = app.screen
+        await pilot.press("enter", *"a (", "enter", *"the ")
+        await until(lambda: "0 captions would change" in screen_text(app))
+        await pilot.press("tab", "space")
+        assert screen.query_one("#box-0").value
+        await until(lambda: screen.planned is None and "pattern" in screen_text(app).lower())
+        screen.query_one("#field-0", Input).value = r"\ba (?=\w)"
+        await until(lambda: "2 captions would change" in screen_text(app))
+        await until(lambda: "+ the bear, snow, snow" in screen_text(app))
+        await pilot.press("pagedown", "pageup", "shift+tab", "ctrl+s")
+        await until(lambda: (folder / "bear.txt").read_text() == "the bear, snow, snow")
+        await until(lambda: "2 captions changed" in said(app))
+        await pilot.press("u")
+        await until(lambda: (folder / "bear.txt").read_text() == "a bear, snow, snow")
+        await pilot.press("b")
+        await until(lambda: isinstance(app.screen, BulkScreen))
+        await pilot.press("escape")
+        assert isinstance(app.screen, DatasetBrowserScreen)
+
+
+async def test_a_bulk_edit_works_on_the_chosen_only(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("end", "space", "b", "G")
+        await until(lambda: isinstance(app.screen, BulkScreen))
+        kinds = app.screen.query_one("#kinds")
+        kinds.highlighted = 11  # trim
+        await until(lambda: "1 caption would change" in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: (folder / "emu.txt").read_text() == "an emu")
+        assert (folder / "bear.txt").read_text() == CAPTIONS["bear.png"]
+
+
+async def test_resolutions_and_trigger(tmp_path: Path, folder: Path) -> None:
+    write_picture(folder / "ape.png", (1200, 900))
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        assert "trains as 1152x864" in screen_text(app) or "trains as 1" in screen_text(app)
+        before = screen._resolution
+        await pilot.press("r")
+        assert screen._resolution != before
+        await pilot.press("T")
+        dialog = app.screen
+        assert isinstance(dialog, TrainingScreen)
+        dialog.query_one("#resolutions", Input).value = "many"
+        await pilot.press("enter")
+        assert "many is no resolution" in screen_text(app)
+        dialog.query_one("#resolutions", Input).value = "256"
+        await pilot.press("tab", *"sks", "enter")
+        await until(lambda: screen.session.training.trigger == "sks" and "288x" in screen_text(app))
+        await until(lambda: "trains as sks" in screen_text(app))
+        await pilot.press("T", "escape")
+        assert app.screen is screen
+    app = library_app(tmp_path)
+    async with app.run_test(size=(120, 36)) as pilot:
+        assert (await open_browser(pilot)).session.training.resolutions == (256,)

@@ -22,6 +22,89 @@ def folder(tmp_path: Path) -> Path:
     return make_dataset(tmp_path / "animals")
 
 
+async def test_a_caption_is_edited_saved_and_taken_back(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        editor = screen.query_one(CaptionEditor)
+        await pilot.press("down", "enter")
+        assert screen.focused is editor
+        await pilot.press("home", *"big ", "ctrl+t")
+        assert editor.text == "big [trigger]a bear, snow, snow"
+        assert "Caption * not saved" in screen_text(app)
+        assert (folder / "bear.txt").read_text() == "a bear, snow, snow"
+        await pilot.press("ctrl+s")
+        await until(lambda: (folder / "bear.txt").read_text() == "big [trigger]a bear, snow, snow")
+        await until(lambda: "not saved" not in screen_text(app))
+        await pilot.press("escape", "u")
+        await until(lambda: (folder / "bear.txt").read_text() == "a bear, snow, snow")
+        await until(lambda: editor.text == "a bear, snow, snow")
+
+
+async def test_every_printable_key_is_text_in_the_editor(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("down", "down", "enter")
+        text = "1234590otq?vsSbwpucxDPrTajkhlgGVnfF/*+-=["  # all that is a key elsewhere
+        await pilot.press(*text)
+        assert screen.query_one(CaptionEditor).text == text
+        assert app.screen is screen
+
+
+async def test_going_on_keeps_what_is_not_saved_and_its_undo(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        editor = screen.query_one(CaptionEditor)
+        await pilot.press("enter", *"red ", "ctrl+down")
+        assert editor.text == CAPTIONS["bear.png"]
+        assert "1 not saved" in screen_text(app)
+        await pilot.press("f8", "f7", "ctrl+up")
+        assert editor.text == "red [trigger], an ape, tree"
+        await pilot.press("ctrl+z")
+        assert editor.text == CAPTIONS["ape.png"]
+        await pilot.press("ctrl+y")
+        assert editor.text == "red [trigger], an ape, tree"
+        await pilot.press("ctrl+r")
+        assert editor.text == CAPTIONS["ape.png"]
+        assert not screen.session.desk.names
+
+
+async def test_drafts_outlive_the_app(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await open_browser(pilot)
+        await pilot.press("enter", *"red ")
+    app = library_app(tmp_path)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        await until(lambda: screen.session.desk.names == ("ape.png",))
+        assert screen.query_one(CaptionEditor).text == "red [trigger], an ape, tree"
+
+
+async def test_a_caption_that_others_changed_too_is_not_overwritten_unasked(
+    tmp_path: Path, folder: Path
+) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("enter", *"mine ")
+        (folder / "ape.txt").write_text("[b]theirs", encoding="utf-8")
+        await until(lambda: "Caption * changed outside " in screen_text(app))
+        box = screen.query_one("#trained")
+        assert str(box.visual) == "ctrl+s keeps yours, ctrl+r takes the file's: [b]theirs"
+        assert "[b]theirs" in screen_text(app)
+        await pilot.press("ctrl+r")
+        await until(lambda: screen.query_one(CaptionEditor).text == "[b]theirs")
+        await pilot.press(*"mine ")
+        (folder / "ape.txt").write_text("theirs again", encoding="utf-8")
+        await until(lambda: "theirs again" in screen_text(app))
+        assert screen.query_one(CaptionEditor).text.startswith("mine")
+        await pilot.press("f6")
+        await until(lambda: (folder / "ape.txt").read_text().startswith("mine"))
+
+
 async def test_a_picture_stays_while_its_caption_is_written_whatever_the_filter_says(
     tmp_path: Path, folder: Path
 ) -> None:
