@@ -72,14 +72,19 @@ def tags(text: str) -> list[str]:
     return [tag for part in text.split(",") if (tag := part.strip())]
 
 
+def folded(text: str) -> str:
+    """A text with single spaces: how words are parted means nothing to the encoders, line breaks included."""
+    return " ".join(text.split())
+
+
 def join_tags(parts: Iterable[str]) -> str:
     """A caption of tags."""
     return ", ".join(parts)
 
 
 def tag_counts(texts: Iterable[str | None]) -> Counter[str]:
-    """In how many captions each tag stands."""
-    return Counter(tag for text in texts if text for tag in dict.fromkeys(tags(text)))
+    """In how many captions each tag stands; tags that differ in white space are one."""
+    return Counter(tag for text in texts if text for tag in dict.fromkeys(tags(folded(text))))
 
 
 def trained(text: str, trigger: str | None, *, is_reg: bool = False) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.datasets.captions import join_tags, tags
+from backend.datasets.captions import folded, join_tags, tags
 from backend.datasets.errors import DatasetError
 from backend.datasets.substitute import SECONDS, substitute
 
@@ -196,7 +196,7 @@ class AddTag(Edit):
     def change(self, text: str) -> str:
         tag = self.tag.strip()
         parts = tags(text)
-        if tag in parts:
+        if folded(tag) in map(folded, parts):
             return text
         body, end = _parted(text)
         if not parts:
@@ -218,9 +218,9 @@ class RemoveTag(Edit):
         _check_tag(self.tag)
 
     def change(self, text: str) -> str:
-        tag = self.tag.strip()
         parts = tags(text)
-        return join_tags(part for part in parts if part != tag) + _parted(text)[1] if tag in parts else text
+        kept = [part for part in parts if folded(part) != folded(self.tag)]
+        return join_tags(kept) + _parted(text)[1] if len(kept) < len(parts) else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +239,11 @@ class RenameTag(Edit):
         _check_tag(self.new)
 
     def change(self, text: str) -> str:
-        old, new = self.old.strip(), self.new.strip()
+        old, new = folded(self.old), self.new.strip()
         parts = tags(text)
-        if old not in parts:
+        if old not in map(folded, parts):
             return text
-        renamed = (new if part == old else part for part in parts)
+        renamed = (new if folded(part) == old else part for part in parts)
         return join_tags(dict.fromkeys(renamed)) + _parted(text)[1]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from backend.datasets.captions import tags
+from backend.datasets.captions import folded, tags
 from backend.datasets.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -59,8 +59,10 @@ def context_of(problems: Iterable[Problem], drafts: Mapping[str, str], tiny: int
 Test = Callable[["Item", Context], bool]
 
 _WORD = re.compile(
-    r'(?P<no>-?)(?:(?P<key>[A-Za-z]+)(?P<op>:|<=|>=|<|>|=))?(?:"(?P<quoted>[^"]*)"|(?P<bare>\S+))'
+    r'(?P<no>-?)(?:(?P<key>[A-Za-z]+)(?P<op>:|<=|>=|<|>|=))?(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>\S+))'
 )
+# "missing caption" is one thing to say, though each word alone has a meaning too; not in quotation marks.
+_MISSING = re.compile(r'"(?:[^"\\]|\\.)*"|\b(?:missing|no)[ :]captions?\b', re.IGNORECASE)
 
 
 def _missing(item: Item, context: Context) -> bool:
@@ -129,8 +131,7 @@ def parse_filter(text: str) -> Filter:
         FilterError: A comparison has no number, or names something that has none.
     """
     tests: list[Test] = []
-    # "missing caption" is one thing to say, though each word alone has a meaning too.
-    plain = re.sub(r"\b(missing|no)[ :]captions?\b", "missing", text.strip(), flags=re.IGNORECASE)
+    plain = _MISSING.sub(lambda it: it[0] if it[0].startswith('"') else "missing", text.strip())
     for match in _WORD.finditer(plain):
         test = _test(match)
         if test is None:
@@ -146,6 +147,8 @@ def _opposite(test: Test) -> Test:
 def _test(match: re.Match[str]) -> Test | None:
     key, op = (match["key"] or "").casefold(), match["op"]
     quoted = match["quoted"]
+    if quoted is not None:
+        quoted = re.sub(r'\\(["\\])', r"\1", quoted)
     value = (quoted if quoted is not None else match["bare"] or "").strip()
     if key in _NUMBERS and op:
         return _number(key, op, value)
@@ -168,7 +171,8 @@ def _keyed(key: str, value: str) -> Test:
     wanted = value.casefold()
     match key:
         case "tag":
-            return lambda item, context: wanted in (tag.casefold() for tag in tags(context.caption(item)))
+            tag = folded(wanted)
+            return lambda item, context: tag in tags(folded(context.caption(item).casefold()))
         case "rule":
             return lambda item, context: wanted in context.rules.get(item.name, ())
         case "name":
@@ -196,7 +200,9 @@ def _number(key: str, op: str, value: str) -> Test:
 
 def quoted(word: str) -> str:
     """``word`` as a filter's value: in quotation marks if it needs them."""
-    return f'"{word.replace(chr(34), "")}"' if re.search(r'[\s"]', word) or not word else word
+    if word and not re.search(r'[\s"]', word):
+        return word
+    return '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'
 
 
 # Order

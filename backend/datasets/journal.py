@@ -32,7 +32,16 @@ Progress = Callable[[int, int], None]
 
 
 class JournalError(DatasetError):
-    """An edit cannot be applied or undone; the message says why, and that it can still be undone."""
+    """An edit cannot be applied or undone; the message says why, and that it can still be undone.
+
+    Args:
+        message: One sentence for people.
+        begun: Names the edit, if some of its captions were written.
+    """
+
+    def __init__(self, message: str, begun: str | None = None) -> None:
+        super().__init__(message)
+        self.begun = begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +124,8 @@ class Journal:
             except OSError as error:
                 raise JournalError(
                     f"the caption {path} cannot be written: {reason(error)}; {count} of {len(steps)} are "
-                    "done, and undo brings them back"
+                    "done, and undo brings them back",
+                    begun=identity,
                 ) from None
             if progress is not None:
                 progress(count + 1, len(steps))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,13 @@ from textual.widgets import Checkbox, Input, RadioButton
 
 from backend.datasets.phash import Fingerprint, fingerprint
 from backend.datasets.sidecar import Box, marks_of
-from tests.tui.dataset_folders import CAPTIONS, browser, library_app, make_dataset, open_browser, said
+from tests.tui.dataset_folders import browser, library_app, make_dataset, open_browser, said
 from tests.tui.fakes import HOSTILE, escapes, screen_text, until, write_picture
 from tui.keymap import CHAINS, bindings_of, owners
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.dataset_browser import DatasetBrowserScreen
 from tui.screens.dataset_bulk import BulkScreen
 from tui.screens.dataset_crop import CropScreen
-from tui.screens.dataset_options import TrainingScreen
 from tui.screens.dataset_prepare import PrepareScreen
 from tui.screens.datasets import DatasetsScreen
 from tui.screens.help import help_sections
@@ -127,81 +127,6 @@ async def test_filter_sort_and_reverse(tmp_path: Path, folder: Path) -> None:
         assert screen.shelf.names[0] == "ape.png"
 
 
-async def test_a_caption_is_edited_saved_and_taken_back(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(100, 30)) as pilot:
-        screen = await open_browser(pilot)
-        editor = screen.query_one(CaptionEditor)
-        await pilot.press("down", "enter")
-        assert screen.focused is editor
-        await pilot.press("home", *"big ", "ctrl+t")
-        assert editor.text == "big [trigger]a bear, snow, snow"
-        assert "Caption * not saved" in screen_text(app)
-        assert (folder / "bear.txt").read_text() == "a bear, snow, snow"
-        await pilot.press("ctrl+s")
-        await until(lambda: (folder / "bear.txt").read_text() == "big [trigger]a bear, snow, snow")
-        await until(lambda: "not saved" not in screen_text(app))
-        await pilot.press("escape", "u")
-        await until(lambda: (folder / "bear.txt").read_text() == "a bear, snow, snow")
-        await until(lambda: editor.text == "a bear, snow, snow")
-
-
-async def test_every_printable_key_is_text_in_the_editor(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(100, 30)) as pilot:
-        screen = await open_browser(pilot)
-        await pilot.press("down", "down", "enter")
-        text = "1234590otq?vsSbwpucxDPrTajkhlgGVnfF/*+-=["  # all that is a key elsewhere
-        await pilot.press(*text)
-        assert screen.query_one(CaptionEditor).text == text
-        assert app.screen is screen
-
-
-async def test_going_on_keeps_what_is_not_saved_and_its_undo(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(100, 30)) as pilot:
-        screen = await open_browser(pilot)
-        editor = screen.query_one(CaptionEditor)
-        await pilot.press("enter", *"red ", "ctrl+down")
-        assert editor.text == CAPTIONS["bear.png"]
-        assert "1 not saved" in screen_text(app)
-        await pilot.press("f8", "f7", "ctrl+up")
-        assert editor.text == "red [trigger], an ape, tree"
-        await pilot.press("ctrl+z")
-        assert editor.text == CAPTIONS["ape.png"]
-        await pilot.press("ctrl+y")
-        assert editor.text == "red [trigger], an ape, tree"
-        await pilot.press("ctrl+r")
-        assert editor.text == CAPTIONS["ape.png"]
-        assert not screen.session.desk.names
-
-
-async def test_drafts_outlive_the_app(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(100, 30)) as pilot:
-        await open_browser(pilot)
-        await pilot.press("enter", *"red ")
-    app = library_app(tmp_path)
-    async with app.run_test(size=(100, 30)) as pilot:
-        screen = await open_browser(pilot)
-        await until(lambda: screen.session.desk.names == ("ape.png",))
-        assert screen.query_one(CaptionEditor).text == "red [trigger], an ape, tree"
-
-
-async def test_a_caption_that_others_changed_too_is_not_overwritten_unasked(
-    tmp_path: Path, folder: Path
-) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await open_browser(pilot)
-        await pilot.press("enter", *"mine ")
-        (folder / "ape.txt").write_text("theirs", encoding="utf-8")
-        await until(lambda: "changed outside" in screen_text(app))
-        assert screen.query_one(CaptionEditor).text.startswith("mine")
-        await pilot.press("f6")
-        await until(lambda: (folder / "ape.txt").read_text().startswith("mine"))
-
-
 async def test_tags_filter_rename_and_remove(tmp_path: Path, folder: Path) -> None:
     app = library_app(tmp_path, folder)
     async with app.run_test(size=(120, 36)) as pilot:
@@ -219,7 +144,15 @@ async def test_tags_filter_rename_and_remove(tmp_path: Path, folder: Path) -> No
         await pilot.press("enter")
         assert screen.shelf.names == ("bear.png", "dog.png")
         await pilot.press("escape")
+        await pilot.click(TagPane, offset=(5, 1))
+        assert screen.shelf.names == ("bear.png", "dog.png")  # a click filters as enter does
+        await pilot.press("escape")
+        assert len(screen.shelf) == 5
         pane.focus()
+        for key in ("n", "backspace"):
+            await pilot.press(key)
+            await until(lambda: isinstance(app.screen, BulkScreen))
+            await pilot.press("escape")
         await pilot.press("n")
         await until(lambda: isinstance(app.screen, BulkScreen))
         await pilot.press(*"ice")
@@ -311,46 +244,6 @@ async def test_pictures_are_compared_by_a_key_and_that_can_be_stopped(
         assert "duplicate-exact" in [problem.rule for problem in screen.session.problems]
 
 
-async def test_a_bulk_edit_is_previewed_applied_and_taken_back(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(120, 36)) as pilot:
-        await open_browser(pilot)
-        await pilot.press("b")
-        await until(lambda: isinstance(app.screen, BulkScreen))
-        screen = app.screen
-        await pilot.press("enter", *"a (", "enter", *"the ")
-        await until(lambda: "0 captions would change" in screen_text(app))
-        await pilot.press("tab", "space")
-        assert screen.query_one("#box-0").value
-        await until(lambda: screen.planned is None and "pattern" in screen_text(app).lower())
-        screen.query_one("#field-0", Input).value = r"\ba (?=\w)"
-        await until(lambda: "2 captions would change" in screen_text(app))
-        await until(lambda: "+ the bear, snow, snow" in screen_text(app))
-        await pilot.press("pagedown", "pageup", "shift+tab", "ctrl+s")
-        await until(lambda: (folder / "bear.txt").read_text() == "the bear, snow, snow")
-        await until(lambda: "2 captions changed" in said(app))
-        await pilot.press("u")
-        await until(lambda: (folder / "bear.txt").read_text() == "a bear, snow, snow")
-        await pilot.press("b")
-        await until(lambda: isinstance(app.screen, BulkScreen))
-        await pilot.press("escape")
-        assert isinstance(app.screen, DatasetBrowserScreen)
-
-
-async def test_a_bulk_edit_works_on_the_chosen_only(tmp_path: Path, folder: Path) -> None:
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(120, 36)) as pilot:
-        await open_browser(pilot)
-        await pilot.press("end", "space", "b", "G")
-        await until(lambda: isinstance(app.screen, BulkScreen))
-        kinds = app.screen.query_one("#kinds")
-        kinds.highlighted = 11  # trim
-        await until(lambda: "1 caption would change" in screen_text(app))
-        await pilot.press("enter")
-        await until(lambda: (folder / "emu.txt").read_text() == "an emu")
-        assert (folder / "bear.txt").read_text() == CAPTIONS["bear.png"]
-
-
 async def test_excluding_deleting_and_undo(tmp_path: Path, folder: Path) -> None:
     app = library_app(tmp_path, folder)
     async with app.run_test(size=(120, 36)) as pilot:
@@ -426,32 +319,6 @@ async def test_a_crop_is_chosen_by_keys(tmp_path: Path, folder: Path) -> None:
         assert isinstance(app.screen, DatasetBrowserScreen)
 
 
-async def test_resolutions_and_trigger(tmp_path: Path, folder: Path) -> None:
-    write_picture(folder / "ape.png", (1200, 900))
-    app = library_app(tmp_path, folder)
-    async with app.run_test(size=(120, 36)) as pilot:
-        screen = await open_browser(pilot)
-        assert "trains as 1152x864" in screen_text(app) or "trains as 1" in screen_text(app)
-        before = screen._resolution
-        await pilot.press("r")
-        assert screen._resolution != before
-        await pilot.press("T")
-        dialog = app.screen
-        assert isinstance(dialog, TrainingScreen)
-        dialog.query_one("#resolutions", Input).value = "many"
-        await pilot.press("enter")
-        assert "many is no resolution" in screen_text(app)
-        dialog.query_one("#resolutions", Input).value = "256"
-        await pilot.press("tab", *"sks", "enter")
-        await until(lambda: screen.session.training.trigger == "sks" and "288x" in screen_text(app))
-        await until(lambda: "trains as sks" in screen_text(app))
-        await pilot.press("T", "escape")
-        assert app.screen is screen
-    app = library_app(tmp_path)
-    async with app.run_test(size=(120, 36)) as pilot:
-        assert (await open_browser(pilot)).session.training.resolutions == (256,)
-
-
 async def test_pictures_are_prepared_into_another_folder(tmp_path: Path, folder: Path) -> None:
     app = library_app(tmp_path, folder)
     async with app.run_test(size=(100, 30)) as pilot:
@@ -482,6 +349,19 @@ async def test_changes_from_outside_appear(tmp_path: Path, folder: Path) -> None
         await until(lambda: "yak.png" not in screen.shelf.names)
         await pilot.press("f5")
         await until(lambda: screen.feed is not None and screen.feed.calm)
+
+
+async def test_changes_from_outside_appear_within_a_second(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_browser(pilot)
+        took = []
+        for word in ("first", "second", "third"):  # the quickest counts: the machine may be busy
+            began = time.monotonic()
+            (folder / "ape.txt").write_text(f"the {word} ape", encoding="utf-8")
+            await until(lambda word=word: f"the {word} ape" in screen_text(app))
+            took.append(time.monotonic() - began)
+        assert min(took) < 1
 
 
 async def test_a_folder_that_is_deleted_while_open_loses_nothing(tmp_path: Path, folder: Path) -> None:

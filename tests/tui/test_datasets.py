@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -214,3 +216,72 @@ async def test_a_dataset_is_checked_for_what_trains_it(
         await until(lambda: "trigger-missing" in [problem.rule for problem in screen.session.problems])
     store_training(root, folder, Training((256,), "other"))
     assert last_training(root, folder, project) == Training((256,), "other")
+
+
+async def test_the_cursor_stays_on_a_renamed_dataset(tmp_path: Path) -> None:
+    folders = [make_dataset(tmp_path / name, {"ape.png": "x"}) for name in ("alpha", "beta", "gamma")]
+    app = library_app(tmp_path, *folders)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await open_library(pilot)
+        known = app.screen.query_one(DatasetList)
+        await until(lambda: known.option_count == 3 and app.screen.focused is known)
+        await pilot.press("n")
+        app.screen.query_one("Input").value = "zeta"
+        await pilot.press("enter")
+        await until(lambda: "│ zeta" in screen_text(app))
+        await until(lambda: known.current is not None and known.current.name == "zeta")
+
+
+async def test_folders_dropped_one_after_the_other_are_all_added(tmp_path: Path) -> None:
+    folders = [make_dataset(tmp_path / f"set{n}", {"ape.png": "x"}) for n in range(4)]
+    app = library_app(tmp_path)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await open_library_empty(pilot)
+        for folder in folders:
+            app.screen.post_message(events.Paste(str(folder)))
+        await until(lambda: screen_text(app).count("1 picture ·") == 4)
+    assert [entry.path for entry in Library(tmp_path / "home").entries()] == folders
+
+
+async def test_an_import_of_what_is_not_there_or_no_picture_says_so(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "animals")
+    (tmp_path / "text.md").write_text("no picture", encoding="utf-8")
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await open_library(pilot)
+        await until(lambda: "5 pictures" in screen_text(app))
+        for name, words in (("nowhere", "no such folder or file"), ("text.md", "There is no picture among")):
+            await pilot.press("i")
+            app.screen.query_one("Input").value = str(tmp_path / name)
+            await pilot.press("enter")
+            await until(lambda words=words: words in said(app))
+        assert "copied." not in said(app)
+
+
+async def test_what_changes_while_datasets_are_counted_is_counted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui.datasets import counts
+    from tui.screens import datasets
+
+    folders = [make_dataset(tmp_path / f"set{n}", {"ape.png": "x"}) for n in range(2)]
+    counted, held = threading.Event(), threading.Event()
+
+    def slow(root: Path, folder: Path, *values, **options):  # type: ignore[no-untyped-def]
+        if folder == folders[1]:
+            counted.set()
+            held.wait(30)
+        return counts.count(root, folder, *values, **options)
+
+    monkeypatch.setattr(datasets, "count", slow)
+    app = library_app(tmp_path, *folders)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("4")
+        await until(counted.is_set)  # the first is counted, the second is not yet
+        await until(lambda: getattr(app.screen, "_stop", None) is not None)
+        await asyncio.sleep(1)  # the watch has begun
+        write_picture(folders[0] / "yak.png", (96, 96))
+        await asyncio.sleep(1)
+        held.set()
+        await until(lambda: "2 pictures" in screen_text(app))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from textual import events, work
+
 from backend.datasets.edits import Edit, Plan, RemoveTag, RenameTag
+from backend.datasets.library import parse_paths
 from tui.datasets import pictures
 from tui.datasets.training import store_training
+from tui.messages import OperationFailed
 from tui.screens.confirm import ConfirmScreen, Question
 from tui.text import clip, one_line, plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backend.datasets.problems import Problem
     from backend.datasets.scan import Item
     from tui.datasets.pictures import Undo
@@ -96,6 +103,38 @@ class DatasetEdits:
 
     def _exclude(self, items: list[Item]) -> tuple[Undo | None, str]:
         undo = pictures.exclude(items)
+        return undo, f"{undo.what}; u takes it back."
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Pictures dropped on the terminal are copied into the dataset, after a question."""
+        event.stop()
+        self._ask_import(event.text)
+
+    @work(group="import", exit_on_error=False)
+    async def _ask_import(self, text: str) -> None:
+        paths = await asyncio.to_thread(parse_paths, text)
+        there = [path for path in paths if await asyncio.to_thread(path.exists)]
+        if not there:
+            words = f"{one_line(str(paths[0]))}: no such folder or file." if paths else "No path was pasted."
+            self._browser.post_message(OperationFailed("Nothing was copied", words))
+            return
+        what = clip(there[0].name, 40) if len(there) == 1 else plural(len(there), "file")
+        question = Question(
+            f"Copy {what} into this dataset?",
+            "Pictures are copied with their captions; the originals stay where they are.",
+            "Copy",
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._browser.run_edit("The import", partial(self._import, there))
+
+        self._browser.app.push_screen(ConfirmScreen(question), answered)
+
+    def _import(self, paths: list[Path]) -> tuple[Undo | None, str]:
+        undo = pictures.bring(
+            paths, self.session.folder, self.session.trash, self.session.training.caption_ext
+        )
         return undo, f"{undo.what}; u takes it back."
 
     def action_crop(self) -> None:

@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from backend.datasets.errors import DatasetError
 from backend.datasets.sidecar import Box, Marks, change_many, set_many
 from tui.text import plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backend.datasets.prepare import Prepared, PrepareOptions
     from backend.datasets.scan import Item
     from backend.datasets.trash import Trash
@@ -75,6 +78,25 @@ def delete(items: Sequence[Item], trash: Trash, caption_ext: str) -> Undo:
         return f"{plural(len(trash.undo(ticket.id)), 'file')} back from the trash."
 
     return Undo(f"{plural(len(items), 'picture')} deleted", back)
+
+
+def bring(paths: Sequence[Path], folder: Path, trash: Trash, caption_ext: str) -> Undo:
+    """Copy pictures and their captions into a dataset.
+
+    Raises:
+        DatasetError: There is no picture among them, or they cannot be copied.
+    """
+    from backend.datasets.library import import_pictures
+
+    copies = import_pictures(paths, folder, caption_ext)
+    if not copies:
+        raise DatasetError("there is no picture among these")
+
+    def back() -> str:
+        trash.delete(copies, caption_ext=caption_ext)
+        return f"{plural(len(copies), 'picture')} moved to the trash; the originals are where they were."
+
+    return Undo(f"{plural(len(copies), 'picture')} copied", back)
 
 
 def prepare(

@@ -17,18 +17,19 @@ from backend.datasets.edits import Edit, Plan, plan
 from backend.datasets.errors import DatasetError
 from backend.datasets.filter import Context, Filter, arranged, context_of
 from backend.datasets.index import Index
-from backend.datasets.journal import Applied, Journal
+from backend.datasets.journal import Applied, Journal, JournalError
 from backend.datasets.lint import LintOptions, lint
 from backend.datasets.mend import Mended, mend
 from backend.datasets.phash import Duplicates
 from backend.datasets.scan import scan, scan_one
 from backend.datasets.sidecar import SIDECAR
 from backend.datasets.trash import Trash
+from backend.files import atomic_file
 from backend.home import home
 from tui.datasets.pictures import Undo
 from tui.pictures.caption_desk import CaptionDesk, Draft
 from tui.pictures.row import PictureRow
-from tui.text import one_line, plural
+from tui.text import clip, one_line, plural
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -174,10 +175,18 @@ class DatasetSession:
             changes[by_path[path].name] = scan_one(self.folder, path, self.training.caption_ext)
         return changes
 
-    def names(self) -> list[str]:
-        """Names of the pictures that are shown, in order."""
+    def names(self, keep: str | None = None) -> list[str]:
+        """Names of the pictures that are shown, in order.
+
+        Args:
+            keep: A picture that is shown whatever the filter says: its caption is being written, and what
+                is typed must not take it from under the keys.
+        """
         view = self.view
-        return arranged(self.items.values(), view.filter, self.context(), view.order, reverse=view.reverse)
+        shown = view.filter
+        if keep is not None:
+            shown = Filter(shown.text, (lambda it, known: it.name == keep or view.filter.matches(it, known),))
+        return arranged(self.items.values(), shown, self.context(), view.order, reverse=view.reverse)
 
     def context(self) -> Context:
         """What filters ask for beside the pictures."""
@@ -294,19 +303,24 @@ class DatasetSession:
         Raises:
             OSError, DatasetError: It cannot be written; the draft is kept.
         """
-        path, before = item.caption_path, item.caption
+        path = item.caption_path
         if not item.path.parent.is_dir():
             raise DatasetError(f"The folder {item.path.parent} is gone; the caption is kept as a draft.")
-        if (read(path).text if path.exists() else None) != before:
+        found = read(path)
+        if found.problem is not None or found.text != item.caption:
             raise DatasetError(f"{path.name} was changed by another program just now; look at it first.")
+        before = path.read_bytes() if found.text is not None else None  # it may have a BOM, or be UTF-16
         write(path, text)
         self._drafts.discard(path)
 
         def back() -> str:
+            if read(path).text != text:
+                return f"The caption of {item.name} was changed since and stays as it is."
             if before is None:
                 path.unlink(missing_ok=True)
             else:
-                write(path, before)
+                with atomic_file(path) as file:
+                    file.write(before)
             return f"The caption of {item.name} is as it was."
 
         return Undo(f"the caption of {item.name}", back)
@@ -329,9 +343,14 @@ class DatasetSession:
         """Writes a plan's captions; each is either old or new whatever happens.
 
         Raises:
-            DatasetError: A caption cannot be written; what was done can be taken back.
+            DatasetError: A caption cannot be written; what was done is the next to be taken back.
         """
-        applied = self._journal.apply(planned)
+        try:
+            applied = self._journal.apply(planned)
+        except JournalError as error:
+            if error.begun is not None:
+                self.undos.append(self._edit_undo(error.begun, planned.title))
+            raise
         return applied, self._edit_undo(applied.id, applied.title) if applied.changed else None
 
     def _edit_undo(self, edit_id: str, title: str) -> Undo:
@@ -339,7 +358,8 @@ class DatasetSession:
             undone = self._journal.undo(edit_id)
             left = len(undone.conflicts)
             kept = f"; {plural(left, 'caption')} changed since and stayed" if left else ""
-            return f"{plural(len(undone.changed), 'caption')} as before{kept}."
+            # It may be an edit of an earlier session, which nobody would guess.
+            return f"Taken back: {clip(title, 60)}. {plural(len(undone.changed), 'caption')} as before{kept}."
 
         return Undo(title, back)
 

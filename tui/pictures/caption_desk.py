@@ -56,6 +56,11 @@ class CaptionDesk:
         self._drafts[name] = Draft(text, before.base if before is not None else saved)
         return True
 
+    def rebase(self, name: str, saved: str) -> None:
+        """The file holds ``saved`` now, by our own hand: what was typed meanwhile goes on from there."""
+        if (draft := self._drafts.get(name)) is not None:
+            self._drafts[name] = Draft(draft.text, saved)
+
     def in_conflict(self, name: str, saved: str | None) -> bool:
         """Whether the file was changed by somebody else since typing began."""
         draft = self._drafts.get(name)

@@ -34,7 +34,9 @@ class TextScreen(ModalScreen[str | None], inherit_bindings=False):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,ctrl+c", "cancel", "Cancel", id="text.cancel", tooltip="Change nothing."),
+        Binding(  # before the line, which would copy with ctrl+c
+            "escape,ctrl+c", "cancel", "Cancel", priority=True, id="text.cancel", tooltip="Change nothing."
+        ),
     ]
     DEFAULT_CSS = """
     TextScreen { align: center middle; }

@@ -13,7 +13,6 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input
 
-from backend.datasets.captions import trained
 from backend.datasets.errors import DatasetError
 from backend.datasets.filter import ORDERS
 from backend.datasets.thumbnails import Thumbnails
@@ -85,7 +84,8 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
     HELP: ClassVar[str] = (
         "What you do works on the chosen pictures; on the one under the cursor if none is chosen "
         "(bulk edits: on all that are shown). Filters are words: `missing caption`, `tiny`, `problem`, "
-        "`excluded`, `tag:fox`, `width<512`, `-square`, or any text of a name or caption."
+        "`excluded`, `tag:fox`, `width<512`, `-square`, or any text of a name or caption. "
+        "Pictures that you drop on the terminal are copied into the dataset."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "view", "View", id="dataset.view", tooltip="A list, or a grid of thumbnails."),
@@ -235,7 +235,9 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
     def show_all(self) -> None:
         """Bring everything up to what is known now."""
         session = self.session
-        self.shelf.show(session.names())
+        self.hear()
+        editor = self.query_one(CaptionEditor)
+        self.shelf.show(session.names(editor.picture if self.focused is editor else None))
         if self.feed is not None and not self.feed.scanning:
             self.shelf.forget_others(session.items)
         view = self.query_one(PictureList)
@@ -295,34 +297,12 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
         self.query_one(PicturePreview).show_item(item, cut, problems)
         name = item.name if item is not None else None
         writable = item is not None and not item.caption_problem
+        self.hear()
         editor = self.query_one(CaptionEditor)
+        if self.focused is editor and editor.picture not in (None, name, *session.items):
+            self.set_focus(self.pictures)  # it is gone: what is typed on is not meant for its neighbour
         editor.open_caption(name, session.caption(name) if name else "", writable=writable)
         self.show_caption_state()
-
-    def show_caption_state(self) -> None:
-        """Show tokens, draft and what is trained of the caption."""
-        item, session, box = self.item, self.session, self.query_one(CaptionBox)
-        if item is None:
-            box.show_state(draft=False, conflict=False)
-            box.show_trained("", "")
-            return
-        name, trigger = item.name, session.training.trigger
-        text = trained(session.caption(name)[:20_000], trigger or None)
-        tokens = ""
-        if session.tokens is not None:
-            count = session.tokens.count(text)
-            about = "" if count.exact else "~"
-            over = " ! too long" if count.over_t5 else " · CLIP sees the start" if count.over_clip else ""
-            tokens = (
-                f"CLIP {about}{count.clip}/{count.clip_limit} · T5 {about}{count.t5}/{count.t5_limit}{over}"
-            )
-        box.show_state(
-            draft=name in session.desk,
-            conflict=session.desk.in_conflict(name, item.caption),
-            problem=item.caption_problem or "",
-            tokens=tokens,
-        )
-        box.show_trained(text, trigger)
 
     # The pictures
 
@@ -433,10 +413,11 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
             title: Said with the reason if it fails.
             change: Does it; returns how to take it back and a sentence.
         """
-        try:
-            undo, words = await asyncio.to_thread(change)
-        except (DatasetError, OSError) as error:
-            self.post_message(OperationFailed(title, str(error)))
-            self.refresh_files()
-            return
-        self.done(undo, words)
+        async with self.one_change:
+            try:
+                undo, words = await asyncio.to_thread(change)
+            except (DatasetError, OSError) as error:
+                self.post_message(OperationFailed(title, str(error)))
+                self.refresh_files()
+                return
+            self.done(undo, words)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _PAUSE = 0.12  # seconds without typing after which the preview is made
 _SHOWN = 60  # changes in the preview
+_LOW = 18  # lines; with fewer the edit makes do with four of them, so that the preview has some
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,9 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,ctrl+c", "cancel", "Cancel", id="bulk.cancel", tooltip="Change nothing."),
+        Binding(  # before the line, which would copy with ctrl+c
+            "escape,ctrl+c", "cancel", "Cancel", priority=True, id="bulk.cancel", tooltip="Change nothing."
+        ),
         Binding("ctrl+s,f6", "apply", "Apply", id="bulk.apply", tooltip="Change the captions as shown."),
         Binding("tab", "app.focus_next", "Next", show=False, id="bulk.next", tooltip="The next line."),
         Binding(
@@ -117,7 +120,7 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
             tooltip="The line before.",
         ),
         Binding(
-            "pagedown,ctrl+d",
+            "pagedown",
             "page(1)",
             "Preview down",
             show=False,
@@ -125,7 +128,7 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
             tooltip="Further changes.",
         ),
         Binding(
-            "pageup,ctrl+u",
+            "pageup",
             "page(-1)",
             "Preview up",
             show=False,
@@ -154,6 +157,10 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
     BulkScreen #summary { height: auto; text-style: bold; }
     BulkScreen #preview { height: 1fr; scrollbar-size-vertical: 1; }
     BulkScreen #hint { height: 1; color: $text-muted; }
+    BulkScreen.-low #kinds { width: 40%; height: 4; }
+    BulkScreen.-low #fields { height: 4; padding-left: 1; }
+    BulkScreen.-low #boxes { layout: vertical; height: 2; }
+    BulkScreen.-low #hint { display: none; }
     """
 
     def __init__(
@@ -219,7 +226,7 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
                 self.query_one(f"#label-{number}", Static),
                 self.query_one(f"#field-{number}", Input),
             )
-            label.display = line.display = used
+            line.display = used
             label.update(Content(kind.fields[number]) if used else "")
             with self.prevent(Input.Changed):
                 line.value = values[number]
@@ -227,7 +234,23 @@ class BulkScreen(ModalScreen[Plan | None], inherit_bindings=False):
             box.display = number < len(kind.boxes)
             if box.display:
                 box.label = Content(kind.boxes[number])
+        self._fit()
         self._make_plan(0.0)
+
+    def on_resize(self) -> None:
+        """Another height."""
+        self.set_class(self.size.height < _LOW, "-low")
+        self._fit()
+
+    def _fit(self) -> None:
+        """In a low window what a line is for stands in it, not over it."""
+        low = self.size.height < _LOW
+        for number in (0, 1):
+            used = number < len(self._kind.fields)
+            self.query_one(f"#label-{number}").display = used and not low
+            self.query_one(f"#field-{number}", Input).placeholder = (
+                self._kind.fields[number] if used and low else ""
+            )
 
     # What it would do
 

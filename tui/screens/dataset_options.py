@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tui.datasets.session import Training
 
+_LOW = 18  # lines
+
 
 class TrainingScreen(ModalScreen["Training | None"], inherit_bindings=False):
     """The result is what was chosen, or None.
@@ -27,7 +29,14 @@ class TrainingScreen(ModalScreen["Training | None"], inherit_bindings=False):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,ctrl+c", "cancel", "Cancel", id="training.cancel", tooltip="Change nothing."),
+        Binding(  # before the line, which would copy with ctrl+c
+            "escape,ctrl+c",
+            "cancel",
+            "Cancel",
+            priority=True,
+            id="training.cancel",
+            tooltip="Change nothing.",
+        ),
         Binding(
             "tab,down", "app.focus_next", "Next", show=False, id="training.next", tooltip="The next line."
         ),
@@ -53,6 +62,8 @@ class TrainingScreen(ModalScreen["Training | None"], inherit_bindings=False):
     }
     TrainingScreen #problem { height: auto; min-height: 1; color: $text-error; }
     TrainingScreen #hint { color: $text-muted; }
+    TrainingScreen.-low > Vertical { padding: 0 1; }
+    TrainingScreen.-low #hint { display: none; }
     """
 
     def __init__(self, training: Training) -> None:
@@ -69,6 +80,13 @@ class TrainingScreen(ModalScreen["Training | None"], inherit_bindings=False):
             yield Input(self._training.trigger, id="trigger")
             yield Static(id="problem", markup=False)
             yield Static(Content("enter goes on · tab next line · esc cancels"), id="hint")
+
+    def on_resize(self) -> None:
+        """In a low window both lines are seen, with what is wrong with them."""
+        low = self.size.height < _LOW
+        self.set_class(low, "-low")
+        for line in self.query(Input):
+            line.compact = low
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take it if it will do."""

@@ -80,6 +80,7 @@ class DatasetsScreen(MainScreen):
         self._again = False
         self._uses: dict[Path, RunUse] = {}
         self._stop: asyncio.Event | None = None
+        self._one_count, self._one_change = asyncio.Lock(), asyncio.Lock()
 
     @property
     def _library(self) -> Library:
@@ -128,18 +129,19 @@ class DatasetsScreen(MainScreen):
         if choose in paths:
             self.query_one(DatasetList).highlighted = paths.index(choose)
         self._stop_watching()
-        await self._count(paths, again=again)
         if not get_current_worker().is_cancelled and self.is_current:
-            self._watch(paths)
+            self._watch(paths)  # before they are counted, so that nothing falls between
+        await self._count(paths, again=again)
 
     async def _count(self, paths: Iterable[Path], *, again: bool) -> None:
         for path in paths:
-            try:
-                self._counts[path] = await asyncio.to_thread(
-                    partial(count, self.flux.root, path, self._uses.get(path), again=again)
-                )
-            except (DatasetError, OSError) as error:
-                self.post_message(OperationFailed(f"The dataset {path.name}", str(error)))
+            async with self._one_count:  # else an older count could come last
+                try:
+                    self._counts[path] = await asyncio.to_thread(
+                        partial(count, self.flux.root, path, self._uses.get(path), again=again)
+                    )
+                except (DatasetError, OSError) as error:
+                    self.post_message(OperationFailed(f"The dataset {path.name}", str(error)))
             self._show()
 
     @work(exclusive=True, group="watch", exit_on_error=False)
@@ -214,7 +216,7 @@ class DatasetsScreen(MainScreen):
         event.stop()
         self._add(event.text)
 
-    @work(exclusive=True, group="add", exit_on_error=False)
+    @work(group="change", exit_on_error=False)
     async def _add(self, text: str) -> None:
         paths = await asyncio.to_thread(parse_paths, text)
         if not paths:
@@ -225,19 +227,14 @@ class DatasetsScreen(MainScreen):
         added: list[Path] = []
         for path in folders:
             try:
-                added.append((await asyncio.to_thread(self._library.add, path)).path)
+                async with self._one_change:
+                    added.append((await asyncio.to_thread(self._library.add, path)).path)
             except (DatasetError, OSError) as error:
                 self.post_message(OperationFailed("The folder was not added", str(error)))
         if others:
             entry = self.query_one(DatasetList).current
             existing = [path for path in others if await asyncio.to_thread(path.is_file)]
-            if missing := [path for path in others if path not in existing]:
-                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-                self.post_message(
-                    OperationFailed(
-                        "Nothing is there", f"{one_line(str(missing[0]))}{more}: no such folder or file."
-                    )
-                )
+            self._say_missing([path for path in others if path not in existing])
             if existing and entry is not None:
                 self._ask_import(existing, entry)
             elif existing:
@@ -247,6 +244,12 @@ class DatasetsScreen(MainScreen):
         if added:
             self._reload(added[-1])
 
+    def _say_missing(self, paths: list[Path]) -> None:
+        if paths:
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            words = f"{one_line(str(paths[0]))}{more}: no such folder or file."
+            self.post_message(OperationFailed("Nothing is there", words))
+
     def action_bring(self) -> None:
         """Ask for pictures to copy into the dataset."""
         entry = self.query_one(DatasetList).current
@@ -255,7 +258,7 @@ class DatasetsScreen(MainScreen):
 
         def answered(text: str | None) -> None:
             if text is not None:
-                self._bring(parse_paths(text), entry)
+                self._bring(text, entry)
 
         self.app.push_screen(
             TextScreen(
@@ -279,12 +282,20 @@ class DatasetsScreen(MainScreen):
 
         self.app.push_screen(ConfirmScreen(question), answered)
 
-    @work(exclusive=True, group="add", exit_on_error=False)
-    async def _bring(self, paths: list[Path], entry: Entry) -> None:
+    @work(group="change", exit_on_error=False)
+    async def _bring(self, wanted: str | list[Path], entry: Entry) -> None:
+        paths = await asyncio.to_thread(parse_paths, wanted) if isinstance(wanted, str) else wanted
+        there = [path for path in paths if await asyncio.to_thread(path.exists)]
+        self._say_missing([path for path in paths if path not in there])
+        if not there:
+            return
         try:
-            copied = await asyncio.to_thread(import_pictures, paths, entry.path)
+            copied = await asyncio.to_thread(import_pictures, there, entry.path)
         except (DatasetError, OSError) as error:
             self.post_message(OperationFailed("The import stopped", str(error)))
+            return
+        if not copied:
+            self.post_message(OperationFailed("Nothing was copied", "There is no picture among these."))
             return
         self.notify(f"{plural(len(copied), 'picture')} copied.", title=entry.name, markup=False)
         self._reload(entry.path)
@@ -318,13 +329,14 @@ class DatasetsScreen(MainScreen):
 
         self.app.push_screen(ConfirmScreen(question), answered)
 
-    @work(exclusive=True, group="add", exit_on_error=False)
+    @work(group="change", exit_on_error=False)
     async def _change(self, what: str, path: Path, *values: str) -> None:
         try:
-            await asyncio.to_thread(getattr(self._library, what), path, *values)
+            async with self._one_change:
+                await asyncio.to_thread(getattr(self._library, what), path, *values)
         except (DatasetError, OSError) as error:
             self.post_message(OperationFailed("The list of datasets", str(error)))
-        self._reload()
+        self._reload(path)
 
     def action_reload(self) -> None:
         """Look at all folders again."""

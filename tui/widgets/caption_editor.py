@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.text import Text
     from textual.widget import Widget
 
+    from backend.datasets.tokens import Tokens
+
 _PLACEHOLDER = re.compile(r"\[(?:trigger|name)\]")
 # What a terminal would obey is shown by a sign of the same length: controls, and marks that turn text round.
 _VISIBLE = {
@@ -31,7 +33,7 @@ _VISIBLE = {
     **dict.fromkeys((*range(128, 160), *range(8234, 8239), *range(8294, 8298)), 183),
 }
 _HISTORIES = 50  # pictures whose undo history is kept
-_LONG = 20_000  # characters of a caption's trained text that are looked at
+LONG = 20_000  # characters of a caption that are looked at with each key
 
 
 class CaptionEditor(TextArea):
@@ -102,6 +104,7 @@ class CaptionEditor(TextArea):
         self.picture: str | None = None
         self._left: OrderedDict[str, tuple[str, EditHistory]] = OrderedDict()  # text and undo history
         self._loaded = self._as_loaded = ""
+        self.heard = ""  # the text that the screen knows; typing is told by messages, which take their time
         self.read_only = True
 
     def action_copy(self) -> None:
@@ -136,6 +139,7 @@ class CaptionEditor(TextArea):
         with self.prevent(TextArea.Changed):
             self.load_text(text)
         self._loaded, self._as_loaded = text, self.text
+        self.heard = self.text
         if left is not None and left[0] == text:
             self.history = left[1]
         self.read_only = not writable or picture is None
@@ -216,14 +220,21 @@ class CaptionBox(Vertical):
         if problem:
             title = f"Caption: {one_line(problem)}"
         elif conflict:
-            title = "Caption * changed outside too: ctrl+s keeps yours, ctrl+r takes theirs"
+            title = "Caption * changed outside"
         elif draft:
             title = "Caption * not saved"
         put_titles(self, Content(title), Content(tokens))
 
+    def show_theirs(self, saved: str) -> None:
+        """Show what the file says, that others wrote while this one was typed, and what to do about it."""
+        words = one_line(saved[:LONG]) or "(nothing)"
+        self.query_one("#trained", Static).update(
+            Content.assemble(("ctrl+s keeps yours, ctrl+r takes the file's: ", "dim"), Content(words))
+        )
+
     def show_trained(self, trained: str, trigger: str) -> None:
         """Show the text that training will see."""
-        text = one_line(trained[:_LONG])
+        text = one_line(trained[:LONG])
         parts: list[Content | tuple[str, str]] = [("trains as ", "dim")]
         if trigger and trigger in text:
             before, *rest = text.split(trigger)
@@ -233,3 +244,18 @@ class CaptionBox(Vertical):
         else:
             parts.append(Content(text or "(nothing)"))
         put_text(self.query_one("#trained", Static), Content.assemble(*parts))
+
+
+def token_words(count: Tokens, *, part: bool = False) -> str:
+    """What a caption costs of the encoders' room; what matters comes first, as the frame may be narrow.
+
+    Args:
+        count: Its tokens.
+        part: Whether only its beginning was counted.
+    """
+    about = "over " if part else "" if count.exact else "~"
+    clip = f"CLIP {about}{count.clip}/{count.clip_limit}"
+    t5 = f"T5 {about}{count.t5}/{count.t5_limit}"
+    if count.over_t5:
+        return f"! {t5}: too long · {clip}"
+    return f"{clip} · {t5}{' · CLIP sees the start' if count.over_clip else ''}"

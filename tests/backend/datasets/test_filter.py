@@ -86,6 +86,16 @@ def test_unsaved_captions_are_searched_instead_of_the_saved_ones() -> None:
     assert arranged(ITEMS, parse_filter("wolf problem"), context) == ["fox2.png"]
 
 
-def test_a_quoted_tag_finds_itself() -> None:
-    for tag in ("fox", "a red fox", 'say "hi"'):
-        assert parse_filter(f"tag:{quoted(tag)}").tests
+@pytest.mark.parametrize(
+    "tag",
+    ["fox", "a red fox", 'say "hi"', '"', "\\", 'a \\"', "missing caption", "-dash", "two\nlines", "tag:x"],
+)
+def test_a_quoted_tag_finds_itself_alone(tag: str) -> None:
+    items = [item("a.png", caption=f"snow, {tag}"), item("b.png", caption="")]
+    assert arranged(items, parse_filter(f"tag:{quoted(tag)}"), Context()) == ["a.png"]
+
+
+def test_words_in_quotation_marks_are_looked_for_as_they_are() -> None:
+    items = [item("a.png", caption="No caption"), item("b.png", caption="")]
+    assert arranged(items, parse_filter('"no caption"'), Context()) == ["a.png"]
+    assert arranged(items, parse_filter("no caption"), Context()) == ["b.png"]
