@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from backend.datasets.sidecar import Box
 from backend.trainer.buckets import Bucket, BucketKind, buckets_for, cover_size
 
+__all__ = ["Bucket", "BucketKind", "Frame", "frames"]
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backend.datasets.phash import Duplicates
 from backend.datasets.problems import Problem
 from backend.datasets.rules import captions, pictures, whole  # noqa: F401 - they register their rules
 from backend.datasets.rules.registry import RULES, Dataset, LintOptions, Rule
 from backend.datasets.scan import Item
+from backend.trainer.captions import choose_trigger
 
-__all__ = ["RULES", "LintOptions", "lint", "lint_item"]
+if TYPE_CHECKING:
+    from config.schema import DatasetConfig
+
+__all__ = ["RULES", "LintOptions", "lint", "lint_item", "options_for"]
+
+
+def options_for(dataset: DatasetConfig, trigger_word: str | None) -> LintOptions:
+    """What a config has a dataset checked for.
+
+    Args:
+        dataset: One of the config's.
+        trigger_word: The run's.
+    """
+    return LintOptions(
+        resolutions=tuple(dataset.resolution),
+        trigger=choose_trigger(dataset.trigger_word, None if dataset.is_reg else trigger_word),
+        caption_ext=f".{dataset.caption_ext.lstrip('.')}",
+        default_caption=dataset.default_caption,
+    )
 
 
 def lint(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from backend.trainer.buckets import BucketKind
 from backend.trainer.captions import choose_trigger
 
 _MOST_RUNS = 200  # newest runs that are looked at for the last use of a folder
@@ -23,6 +24,9 @@ class RunUse:
         created: When it was launched, or the config last changed: seconds since 1970.
         resolutions: What it trains the dataset at; none if the config does not say it properly.
         trigger: Its trigger word, or nothing.
+        caption_ext: Extension of its caption files, with its dot.
+        kind: Which shapes it is trained in: ``bucket_algorithm``, or ``square`` for ``buckets: false``.
+        default_caption: Of pictures without one.
     """
 
     id: str
@@ -30,6 +34,9 @@ class RunUse:
     created: float
     resolutions: tuple[int, ...] = ()
     trigger: str = ""
+    caption_ext: str = ".txt"
+    kind: BucketKind = "new"
+    default_caption: str | None = None
 
 
 def last_used(paths: Iterable[Path], root: Path | None = None) -> dict[Path, RunUse]:
@@ -45,10 +52,10 @@ def last_used(paths: Iterable[Path], root: Path | None = None) -> dict[Path, Run
     for run in runs:
         if len(found) == len(wanted):
             break
-        for folder, resolutions, trigger in _uses_in(run.path / "config.yaml"):
+        for folder, use in _uses_in(run.path / "config.yaml", RunUse(run.id, run.name, run.created)):
             path = wanted.get(os.path.realpath(folder))
             if path is not None:
-                found.setdefault(path, RunUse(run.id, run.name, run.created, resolutions, trigger))
+                found.setdefault(path, use)
     return found
 
 
@@ -61,10 +68,10 @@ def last_configs(paths: Iterable[Path], configs: Iterable[Path]) -> dict[Path, R
             changed = config.stat().st_mtime
         except OSError:
             continue
-        for folder, resolutions, trigger in _uses_in(config):
+        for folder, use in _uses_in(config, RunUse("", config.stem, changed)):
             path = wanted.get(os.path.realpath(folder))
             if path is not None and (path not in found or changed > found[path].created):
-                found[path] = RunUse("", config.stem, changed, resolutions, trigger)
+                found[path] = use
     return found
 
 
@@ -82,13 +89,16 @@ def named_folders(configs: Iterable[Path], root: Path | None = None) -> list[Pat
     except OSError:
         runs = []
     files = [*configs, *(run.path / "config.yaml" for run in runs)]
-    return list(dict.fromkeys(Path(folder) for file in files for folder, *_ in _uses_in(file)))
+    nowhere = RunUse("", "", 0.0)
+    return list(dict.fromkeys(Path(folder) for file in files for folder, _ in _uses_in(file, nowhere)))
 
 
-def _uses_in(config: Path) -> list[tuple[str, tuple[int, ...], str]]:
-    """Folder, resolutions and trigger word of each dataset in a config; nothing if it cannot be read.
+def _uses_in(config: Path, where: RunUse) -> list[tuple[str, RunUse]]:
+    """Each dataset's folder in a config and how it is trained; nothing if it cannot be read.
 
-    A relative folder is one beside the config.
+    Args:
+        config: The file. A relative folder is one beside it.
+        where: What is known of the run.
     """
     import yaml
 
@@ -100,16 +110,30 @@ def _uses_in(config: Path) -> list[tuple[str, tuple[int, ...], str]]:
         return [
             (
                 os.path.join(config.parent, os.path.expanduser(entry["folder_path"])),
-                _resolutions(entry.get("resolution")),
-                # A set that regularises is not of what the run's trigger word names.
-                choose_trigger(_word(entry.get("trigger_word")), None if entry.get("is_reg") else trigger)
-                or "",
+                _use(entry, trigger, where),
             )
             for entry in process["datasets"]
             if isinstance(entry.get("folder_path"), str)
         ]
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
         return []
+
+
+def _use(entry: dict[str, Any], trigger: str, where: RunUse) -> RunUse:
+    from config.schema.base import with_dot
+
+    # A set that regularises is not of what the run's trigger word names.
+    own = choose_trigger(_word(entry.get("trigger_word")), None if entry.get("is_reg") else trigger)
+    extension = _word(entry.get("caption_ext")) or _word(entry.get("caption_type"))
+    sdxl = _word(entry.get("bucket_algorithm")).lower() == "sdxl"
+    return replace(
+        where,
+        resolutions=_resolutions(entry.get("resolution")),
+        trigger=own or "",
+        caption_ext=with_dot(extension) if extension else where.caption_ext,
+        kind="square" if entry.get("buckets") is False else "sdxl" if sdxl else "new",
+        default_caption=_word(entry.get("default_caption")) or None,
+    )
 
 
 def _word(value: Any) -> str:

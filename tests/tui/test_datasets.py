@@ -19,7 +19,9 @@ from tui.screens.ask_text import TextScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.dataset_browser import DatasetBrowserScreen
 from tui.screens.datasets import DatasetsScreen
+from tui.widgets.caption_editor import CaptionEditor
 from tui.widgets.dataset_list import DatasetList
+from tui.widgets.picture_preview import PicturePreview
 
 
 async def test_an_empty_library_says_what_to_do(tmp_path: Path) -> None:
@@ -216,6 +218,36 @@ async def test_a_dataset_is_checked_for_what_trains_it(
         await until(lambda: "trigger-missing" in [problem.rule for problem in screen.session.problems])
     store_training(root, folder, Training((256,), "other"))
     assert last_training(root, folder, project) == Training((256,), "other")
+
+
+@pytest.mark.parametrize(
+    ("setting", "bucket"), [("bucket_algorithm: sdxl", "768x1152"), ("buckets: false", "1024x1024")]
+)
+async def test_a_dataset_is_shown_in_the_shapes_and_with_the_captions_that_its_config_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, bucket: str
+) -> None:
+    folder = tmp_path / "animals"
+    write_picture(folder / "ape.png", (800, 1200))
+    (folder / "ape.txt").write_text("not this", encoding="utf-8")
+    (folder / "ape.caption").write_text("an ape in a tree", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(
+        f"job: extension\nconfig:\n  name: mine\n  process:\n  - datasets:\n    - folder_path: {folder}\n"
+        f"      resolution: 1024\n      caption_ext: caption\n      {setting}\n",
+        encoding="utf-8",
+    )
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        await until(lambda: "an ape in a tree" in screen.query_one(CaptionEditor).text)
+        preview = screen.query_one(PicturePreview)
+        await until(lambda: str(preview.border_subtitle) == f"trains as {bucket}")
+        await pilot.press("enter", "end", *" now")
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:  # what was left to be saved is of that file
+        screen = await open_browser(pilot)
+        await until(lambda: screen.query_one(CaptionEditor).text == "an ape in a tree now")
+    assert (folder / "ape.txt").read_text(encoding="utf-8") == "not this"
 
 
 async def test_the_cursor_stays_on_a_renamed_dataset(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from backend.datasets.lint import LintOptions
     from config.comparing import Change
     from config.problems import Problem
-    from config.schema import DatasetConfig, RunConfig
     from config.sweeps import Sweep
     from tui.services import RunRow
 
@@ -101,17 +100,6 @@ def summarise(
     )
 
 
-def _lint_options(config: RunConfig, dataset: DatasetConfig) -> LintOptions:
-    from backend.datasets.lint import LintOptions
-
-    return LintOptions(
-        resolutions=tuple(dataset.resolution),
-        trigger=dataset.trigger_word or config.process.trigger_word,
-        caption_ext=f".{dataset.caption_ext.lstrip('.')}",
-        default_caption=dataset.default_caption,
-    )
-
-
 def _lint(folder: Path, options: LintOptions) -> tuple[str, ...]:
     """What the dataset's own check says, a line for each kind of problem, the worst first."""
     from backend.datasets.errors import DatasetError
@@ -150,6 +138,7 @@ def review(path: Path, runs: Sequence[RunRow]) -> Review:
     Raises:
         OSError: It cannot be read.
     """
+    from backend.datasets.lint import options_for
     from config.load import check_text
     from config.sweeps import SweepError, collapse, find_sweep
     from tui.configs.sources import nearest_preset
@@ -178,9 +167,9 @@ def review(path: Path, runs: Sequence[RunRow]) -> Review:
         loaded = check_text(path.absolute(), checked, files=False)[0]
     if loaded is not None:
         name = loaded.config.name
-        base = path.absolute().parent
+        base, trigger = path.absolute().parent, loaded.config.process.trigger_word
         datasets = tuple(
-            summarise(str(item.folder_path), base, item.caption_ext, _lint_options(loaded.config, item))
+            summarise(str(item.folder_path), base, item.caption_ext, options_for(item, trigger))
             for item in loaded.config.process.datasets
         )
         estimate, dollars, seconds = _estimate(loaded.config)

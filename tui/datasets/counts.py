@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backend.datasets.library import Summary, summary
-from backend.datasets.lint import LintOptions, lint
+from backend.datasets.lint import lint
 from backend.datasets.scan import scan_all
 from backend.datasets.uses import RunUse
 from tui.datasets.session import Places
@@ -42,6 +42,6 @@ def count(root: Path, folder: Path, use: RunUse | None = None, *, again: bool = 
         found = summary(folder, index)
     else:
         items = index.load()
-    options = LintOptions(training.resolutions, trigger=training.trigger or None)
-    problems = [problem for problem in lint(folder, items, options) if problem.severity != "info"]
+    found_problems = lint(folder, items, training.lint_options)
+    problems = [problem for problem in found_problems if problem.severity != "info"]
     return Counts(found, len(problems))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from textual import events, work
 
 from backend.datasets.edits import Edit, Plan, RemoveTag, RenameTag
-from backend.datasets.library import parse_paths
+from backend.datasets.importing import parse_paths
 from tui.datasets import pictures
 from tui.datasets.training import store_training
 from tui.messages import OperationFailed
@@ -150,7 +150,7 @@ class DatasetEdits:
             if cropped is not None and cropped.box != item.crop:
                 self._browser.run_edit("The crop", partial(self._crop, item, cropped))
 
-        self._browser.app.push_screen(CropScreen(item, self.session.training.resolutions), answered)
+        self._browser.app.push_screen(CropScreen(item, self.session.training), answered)
 
     def _crop(self, item: Item, cropped: Cropped) -> tuple[Undo | None, str]:
         undo = pictures.crop(item, cropped.box)

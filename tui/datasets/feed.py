@@ -77,13 +77,14 @@ class DatasetFeed:
             self._changed("pictures")
         session.tokens = await asyncio.to_thread(TokenCounter.find)
         # The watch begins before the scan does, so that nothing falls between them.
-        first = asyncio.get_running_loop().create_task(self._first_scan())
+        first = asyncio.get_running_loop().create_task(self.read_anew())
         try:
             await self._watch()
         finally:
             await first
 
-    async def _first_scan(self) -> None:
+    async def read_anew(self) -> None:
+        """Read the folder, and what was left to be saved of its captions."""
         await self.scan()
         await self._take_drafts()
 

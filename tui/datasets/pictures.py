@@ -86,7 +86,7 @@ def bring(paths: Sequence[Path], folder: Path, trash: Trash, caption_ext: str) -
     Raises:
         DatasetError: There is no picture among them, or they cannot be copied.
     """
-    from backend.datasets.library import import_pictures
+    from backend.datasets.importing import import_pictures
 
     copies = import_pictures(paths, folder, caption_ext)
     if not copies:

@@ -34,6 +34,7 @@ from tui.text import clip, one_line, plural
 if TYPE_CHECKING:
     from collections import Counter
 
+    from backend.datasets.bucketing import BucketKind
     from backend.datasets.problems import Problem
     from backend.datasets.scan import Batch, Item
     from backend.datasets.tokens import TokenCounter
@@ -49,11 +50,25 @@ class Training:
         resolutions: Edges in pixels.
         trigger: The trigger word, or nothing.
         caption_ext: Extension of caption files.
+        kind: Which shapes it is trained in, as :func:`backend.datasets.bucketing.frames` takes it.
+        default_caption: Of pictures without one.
     """
 
     resolutions: tuple[int, ...] = (512, 768, 1024)
     trigger: str = ""
     caption_ext: str = ".txt"
+    kind: BucketKind = "new"
+    default_caption: str | None = None
+
+    @property
+    def lint_options(self) -> LintOptions:
+        """What it is checked for."""
+        return LintOptions(
+            resolutions=self.resolutions,
+            trigger=self.trigger or None,
+            caption_ext=self.caption_ext,
+            default_caption=self.default_caption,
+        )
 
 
 class Places:
@@ -108,7 +123,7 @@ class DatasetSession:
         self.tokens: TokenCounter | None = None
         self.undos: list[Undo] = []
         self.places = Places(root)
-        self.index = self.places.index(folder, self.training.caption_ext)
+        self.index = self._index()
         self._drafts, self._journal, self.trash = (
             Drafts(self.places.drafts),
             Journal(self.places.edits),
@@ -116,6 +131,17 @@ class DatasetSession:
         )
         self._worst: dict[str, str] = {}
         self._by_file: dict[str, list[Problem]] = {}
+
+    def train_as(self, training: Training) -> bool:
+        """Have it trained in another way; whether the folder has to be read again for that."""
+        again = training.caption_ext != self.training.caption_ext
+        self.training = training
+        if again:
+            self.index = self._index()
+        return again
+
+    def _index(self) -> Index:
+        return self.places.index(self.folder, self.training.caption_ext)
 
     # Pictures
 
@@ -217,12 +243,7 @@ class DatasetSession:
     @property
     def options(self) -> LintOptions:
         """What the dataset is checked for."""
-        training = self.training
-        options = LintOptions(
-            resolutions=training.resolutions,
-            trigger=training.trigger or None,
-            caption_ext=training.caption_ext,
-        )
+        options = self.training.lint_options
         return options if self.tokens is None else replace(options, tokens=self.tokens)
 
     def lint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,28 @@ def _file(root: Path) -> Path:
 
 
 def load_training(root: Path, folder: Path, use: RunUse | None = None) -> Training:
-    """What was chosen for a dataset; if nothing was, or it cannot be read, what its last use says.
+    """How a dataset is trained by its last use, but for what was chosen.
 
     Args:
         root: The data folder.
         folder: The dataset.
         use: Where it was used; the defaults hold without it.
     """
+    usual = Training()
+    if use is not None:
+        resolutions = use.resolutions or usual.resolutions
+        usual = Training(resolutions, use.trigger, use.caption_ext, use.kind, use.default_caption)
     entry = _stored(root, folder)
     if entry is None:
-        if use is None:
-            return Training()
-        return Training(use.resolutions or Training().resolutions, use.trigger)
-    resolutions, trigger = entry.get("resolutions"), entry.get("trigger")
-    if not (isinstance(resolutions, list) and resolutions and all(type(r) is int for r in resolutions)):
-        resolutions = list(Training().resolutions)
-    return Training(tuple(resolutions), trigger if isinstance(trigger, str) else "")
+        return usual
+    chosen, trigger = entry.get("resolutions"), entry.get("trigger")
+    if not (isinstance(chosen, list) and chosen and all(type(r) is int for r in chosen)):
+        chosen = usual.resolutions
+    return replace(usual, resolutions=tuple(chosen), trigger=trigger if isinstance(trigger, str) else "")
 
 
 def last_training(root: Path, folder: Path, project: Path) -> Training:
-    """What was chosen for a dataset; else what its last run says, else the newest config that names it.
+    """How a dataset is trained by its last run or the newest config that names it, but for what was chosen.
 
     Reads many files: call it in a thread.
 
@@ -45,8 +48,6 @@ def last_training(root: Path, folder: Path, project: Path) -> Training:
     """
     from backend.configs.project import project_configs
 
-    if _stored(root, folder) is not None:
-        return load_training(root, folder)
     use = last_used([folder], root).get(folder)
     if use is None:
         configs = [entry.path for entry in project_configs(root, project).entries()]

@@ -172,8 +172,9 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
         session, before = self.session, self.session.training
         found = await asyncio.to_thread(last_training, self.flux.root, self.folder, Path.cwd())
         if found != before and session.training is before and self.feed is not None:
-            session.training = found
-            if not self.feed.scanning:  # else the scan's end looks for problems
+            if session.train_as(found):
+                await self.feed.read_anew()
+            elif not self.feed.scanning:  # else the scan's end looks for problems
                 self.feed.lint_soon()
             self.show_all()
 
@@ -293,7 +294,7 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
             self._follow_timer = None
         item, session = self.item, self.session
         problems = session.problems_of(item.name) if item is not None else []
-        cut = cut_of(item, session.training.resolutions, self._resolution) if item is not None else None
+        cut = cut_of(item, session.training, self._resolution) if item is not None else None
         self.query_one(PicturePreview).show_item(item, cut, problems)
         name = item.name if item is not None else None
         writable = item is not None and not item.caption_problem
@@ -366,10 +367,8 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
 
         item = self.item
         if item is not None and item.header is not None:
-            header = item.header
-            count = len(
-                frames(header.width, header.height, self.session.training.resolutions, crop=item.crop)
-            )
+            header, training = item.header, self.session.training
+            count = len(frames(header.width, header.height, training.resolutions, training.kind, item.crop))
             if count:
                 self._resolution = (min(self._resolution, count - 1) + 1) % count
                 self.show_picture()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from backend.datasets.scan import Item
     from tui.app import FluxLoraApp
+    from tui.datasets.session import Training
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class CropScreen(ModalScreen[Cropped | None], inherit_bindings=False):
 
     Args:
         item: The picture; its header is known.
-        resolutions: What it is trained at, for the buckets below.
+        training: How it is trained, for the buckets below.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -79,10 +80,10 @@ class CropScreen(ModalScreen[Cropped | None], inherit_bindings=False):
     CropScreen #crop-hint { height: auto; color: $text-muted; }
     """
 
-    def __init__(self, item: Item, resolutions: tuple[int, ...]) -> None:
+    def __init__(self, item: Item, training: Training) -> None:
         super().__init__()
         assert item.header is not None
-        self._item, self._resolutions = item, resolutions
+        self._item, self._training = item, training
         size = (item.header.width, item.header.height)
         self.box = CropBox.whole(size)
         if item.crop is not None and item.crop.fits(*size):
@@ -121,7 +122,8 @@ class CropScreen(ModalScreen[Cropped | None], inherit_bindings=False):
         )
         for picture in self.query("HalfCellPicture, GraphicsPicture"):
             picture.show_picture(self._item.path, frame=frame)  # type: ignore[attr-defined]
-        buckets = frames(width, height, self._resolutions, crop=Box(box.left, box.top, box.width, box.height))
+        crop = Box(box.left, box.top, box.width, box.height)
+        buckets = frames(width, height, self._training.resolutions, self._training.kind, crop)
         words = "whole picture" if box.is_whole else f"{box.width}x{box.height} at {box.left},{box.top}"
         self.query_one("#crop-facts", Static).update(
             Content.assemble(

@@ -228,8 +228,9 @@ class CaptionBox(Vertical):
     def show_theirs(self, saved: str) -> None:
         """Show what the file says, that others wrote while this one was typed, and what to do about it."""
         words = one_line(saved[:LONG]) or "(nothing)"
-        self.query_one("#trained", Static).update(
-            Content.assemble(("ctrl+s keeps yours, ctrl+r takes the file's: ", "dim"), Content(words))
+        put_text(
+            self.query_one("#trained", Static),
+            Content.assemble(("ctrl+s keeps yours, ctrl+r takes the file's: ", "dim"), Content(words)),
         )
 
     def show_trained(self, trained: str, trigger: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from backend.datasets.problems import Problem
     from backend.datasets.scan import Item
+    from tui.datasets.session import Training
     from tui.terminal import Protocol
 
 STYLES = {"error": "$text-error", "warning": "$text-warning", "info": "$text-muted"}
@@ -43,20 +44,20 @@ class Cut:
     frame: Frame
 
 
-def cut_of(item: Item, resolutions: Sequence[int], chosen: int) -> Cut | None:
+def cut_of(item: Item, training: Training, chosen: int) -> Cut | None:
     """What training sees of a picture in the bucket of one of its resolutions.
 
     Args:
         item: The picture.
-        resolutions: Those that are trained.
+        training: How the dataset is trained.
         chosen: Position among the picture's buckets; counted from its end if there are fewer.
     """
     from backend.datasets.bucketing import frames
 
     header = item.header
-    if header is None or not resolutions:
+    if header is None:
         return None
-    found = frames(header.width, header.height, resolutions, crop=item.crop)
+    found = frames(header.width, header.height, training.resolutions, training.kind, item.crop)
     if not found:
         return None
     at = min(chosen, len(found) - 1)

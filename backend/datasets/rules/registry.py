@@ -10,7 +10,6 @@ from backend.datasets.phash import Duplicates
 from backend.datasets.problems import Severity
 from backend.datasets.scan import Item
 from backend.datasets.tokens import TokenCounter
-from backend.trainer.buckets import BucketKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +18,6 @@ class LintOptions:
 
     Attributes:
         resolutions: ``datasets.resolution``.
-        bucket_kind: ``datasets.bucket_algorithm``, or ``square``.
         trigger: The trigger word, if there is one.
         caption_ext: Extension of caption files.
         default_caption: ``datasets.default_caption``.
@@ -27,7 +25,6 @@ class LintOptions:
     """
 
     resolutions: tuple[int, ...] = (512, 768, 1024)
-    bucket_kind: BucketKind = "new"
     trigger: str | None = None
     caption_ext: str = ".txt"
     default_caption: str | None = None
