@@ -87,8 +87,8 @@ def read_header(path: Path) -> Header:
 
 
 def _bomb(width: int, height: int) -> str:
-    size = f"{width}x{height} pixels, " if width else ""
-    return f"has {size}more than can be trusted (179 million)"
+    size = f"{width}x{height} pixels, more" if width else "more pixels"
+    return f"has {size} than can be trusted (179 million)"
 
 
 def _is_cut_webp(path: Path) -> bool:
