@@ -82,6 +82,12 @@ def cut(folder: Path) -> None:
     (folder / "x.jpg").write_bytes(raw[: len(raw) // 2])
 
 
+def lock(folder: Path) -> None:
+    """A caption that nobody can read, not even root."""
+    draw(folder / "x.png", (96, 96), 77)
+    (folder / "x.txt").mkdir()
+
+
 def twin(folder: Path) -> None:
     draw(folder / "g00.jpg", (96, 96), 99)
 
@@ -122,6 +128,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "caption-empty": (caption("x", b" \n"), "x.png"),
     "caption-orphan": (lambda folder: (folder / "x.txt").write_text("x", encoding="utf-8"), "x.txt"),
     "caption-not-utf8": (caption("x", "zork café".encode("latin-1")), "x.png"),
+    "caption-unreadable": (lock, "x.png"),
     "caption-bom": (caption("x", b"\xef\xbb\xbfzork, own"), "x.png"),
     "caption-over-t5": (caption("x", b"zork " + b"word " * 600), "x.png"),
     "caption-over-clip": (caption("x", b"zork " + b"word " * 90), "x.png"),
@@ -164,6 +171,12 @@ def test_a_rule_finds_its_fault_and_nothing_else_is_wrong(good: Path, rule: str)
 def test_utf16_is_told_as_a_mark(good: Path) -> None:
     caption("x", "zork, café".encode("utf-16"))(good)
     assert [problem.rule for problem in look(good)] == ["caption-bom"]
+
+
+def test_a_picture_that_cannot_be_read_needs_no_caption(good: Path) -> None:
+    (good / "g00.png").write_bytes(b"")
+    (good / "g00.txt").unlink()
+    assert [problem.rule for problem in look(good)] == ["picture-unreadable"]
 
 
 def test_excluded_pictures_are_left_alone_and_a_crop_counts(good: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from backend.datasets.captions import Caption
 from backend.datasets.errors import DatasetError
 from backend.datasets.headers import HeaderError, read_header
 from backend.datasets.index import Index
@@ -77,6 +78,25 @@ def test_the_index_spares_reading_and_notices_changes(folder: Path, monkeypatch:
     assert again.items[0].excluded
     assert again.items[3].size == (8, 8)
     assert tuple(Index(folder).load()) == again.items
+
+
+def test_what_could_not_be_read_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captioned(folder / "a.png", "x")
+    captioned(folder / "b.png", "y", seed=1)
+
+    def refused(*_: object) -> object:
+        raise HeaderError("cannot be read (permission denied)")
+
+    unread = Caption(None, "", "cannot be read (permission denied)")
+    with monkeypatch.context() as patched:
+        patched.setattr("backend.datasets.scan.read_header", refused)
+        patched.setattr("backend.datasets.scan.read_caption", lambda path: unread)
+        assert [item.problem is None for item in scan_all(folder, index=Index(folder)).items] == [
+            False,
+            False,
+        ]
+    again = scan_all(folder, index=Index(folder)).items  # rights were given: the files' times are as before
+    assert [(item.problem, item.caption_problem) for item in again] == [(None, None), (None, None)]
 
 
 def test_a_damaged_index_is_made_anew(folder: Path) -> None:
