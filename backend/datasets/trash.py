@@ -18,10 +18,6 @@ from backend.home import home
 _RECORD = "moved.json"
 
 
-class TrashError(DatasetError):
-    """Something cannot be deleted or brought back; the message says which, and what was done before it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """What was deleted together.
@@ -33,6 +29,18 @@ class Ticket:
 
     id: str
     paths: tuple[Path, ...]
+
+
+class TrashError(DatasetError):
+    """Something cannot be deleted or brought back; the message says which.
+
+    Attributes:
+        done: What is in the trash all the same; None if nothing is.
+    """
+
+    def __init__(self, message: str, done: Ticket | None = None) -> None:
+        super().__init__(message)
+        self.done = done
 
 
 class Trash:
@@ -51,7 +59,7 @@ class Trash:
         The list of moves is on disk before the first, so a crash between two files loses nothing.
 
         Raises:
-            TrashError: A file cannot be moved; those before it are in the trash, and ``last`` has them.
+            TrashError: A file cannot be moved; those before it are in the trash, and it has their ticket.
         """
         paths = _with_captions([path.absolute() for path in pictures], caption_ext)
         ticket = Ticket(f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}", tuple(paths))
@@ -66,13 +74,16 @@ class Trash:
             raise TrashError(
                 "a file whose name is not Unicode cannot be deleted here; rename it first"
             ) from None
+        moved: list[Path] = []
         for path, move in zip(paths, moves, strict=True):
             try:
                 _move(path, folder / move["as"])
             except FileNotFoundError:
                 continue  # gone already
             except OSError as error:
-                raise TrashError(f"{path} cannot be deleted: {reason(error)}") from None
+                done = Ticket(ticket.id, tuple(moved)) if moved else None
+                raise TrashError(f"{path} cannot be deleted: {reason(error)}", done) from None
+            moved.append(path)
         return ticket
 
     def last(self) -> Ticket | None:

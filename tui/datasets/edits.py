@@ -69,7 +69,8 @@ class DatasetEdits:
 
     def _apply(self, planned: Plan) -> tuple[Undo | None, str]:
         applied, undo = self.session.apply(planned)
-        words = f"{plural(len(applied.changed), 'caption')} changed; u takes it back."
+        words = f"{plural(len(applied.changed), 'caption')} changed"
+        words += "; u takes it back." if undo is not None else "."
         if applied.conflicts:
             words += f" {plural(len(applied.conflicts), 'caption')} changed meanwhile and stayed as they are."
         return undo, words
@@ -137,8 +138,9 @@ class DatasetEdits:
         self._browser.app.push_screen(ConfirmScreen(question), answered)
 
     def _delete(self, items: list[Item]) -> tuple[Undo | None, str]:
-        undo = pictures.delete(items, self.session.trash, self.session.training.caption_ext)
-        return undo, f"{undo.what}; u brings them back."
+        undo, problem = pictures.delete(items, self.session.trash, self.session.training.caption_ext)
+        words = f"{undo.what}; u brings them back."
+        return undo, f"{words} Then it ended: {one_line(problem)}." if problem else words
 
     def action_prepare(self) -> None:
         """Convert pictures, turn them upright, make their crops."""
@@ -185,7 +187,8 @@ class DatasetEdits:
     def _mend(self, problems: Sequence[Problem]) -> tuple[Undo | None, str]:
         results, undo = self.session.mend(problems)
         failed = [result for result in results if result.failure is not None]
-        words = f"{plural(len(results) - len(failed), 'problem')} mended"
+        mended = len(results) - len(failed)
+        words = f"{plural(mended, 'problem')} mended" if mended else "Nothing mended"
         words += "; u takes it back." if undo is not None else "."
         if failed:
             words += f" Not mended: {one_line(failed[0].problem.file)} {one_line(failed[0].failure or '')}."

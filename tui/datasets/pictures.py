@@ -63,18 +63,29 @@ def crop(item: Item, box: Box | None) -> Undo:
     return mark([item], what, partial(replace, crop=box))
 
 
-def delete(items: Sequence[Item], trash: Trash, caption_ext: str) -> Undo:
+def delete(items: Sequence[Item], trash: Trash, caption_ext: str) -> tuple[Undo, str]:
     """Move pictures and their captions to the trash.
 
+    Returns:
+        How to bring them back, and why some are still there, nothing if none is.
+
     Raises:
-        DatasetError: They cannot be moved.
+        DatasetError: Nothing can be moved.
     """
-    ticket = trash.delete([item.path for item in items], caption_ext=caption_ext)
+    from backend.datasets.trash import TrashError
+
+    paths, problem = {item.path for item in items}, ""
+    try:
+        ticket = trash.delete([item.path for item in items], caption_ext=caption_ext)
+    except TrashError as error:
+        if error.done is None:
+            raise
+        ticket, problem = error.done, str(error)
 
     def back() -> str:
         return f"{plural(len(trash.undo(ticket.id)), 'file')} back from the trash."
 
-    return Undo(f"{plural(len(items), 'picture')} deleted", back)
+    return Undo(f"{plural(len(paths & set(ticket.paths)), 'picture')} deleted", back), problem
 
 
 def prepare(

@@ -17,7 +17,7 @@ from backend.datasets.edits import Edit, Plan, plan
 from backend.datasets.errors import DatasetError
 from backend.datasets.filter import Context, Filter, arranged, context_of
 from backend.datasets.index import Index
-from backend.datasets.journal import Applied, Journal
+from backend.datasets.journal import Applied, Journal, JournalError
 from backend.datasets.lint import LintOptions, lint
 from backend.datasets.mend import Mended, mend
 from backend.datasets.phash import Duplicates
@@ -331,7 +331,14 @@ class DatasetSession:
         Raises:
             DatasetError: A caption cannot be written; what was done can be taken back.
         """
-        applied = self._journal.apply(planned)
+        if not self.folder.is_dir():
+            raise DatasetError(f"The folder {self.folder} is gone; nothing was changed.")
+        try:
+            applied = self._journal.apply(planned)
+        except JournalError as error:
+            if error.edit:
+                self.undos.append(self._edit_undo(error.edit, planned.title))
+            raise
         return applied, self._edit_undo(applied.id, applied.title) if applied.changed else None
 
     def _edit_undo(self, edit_id: str, title: str) -> Undo:
