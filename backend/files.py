@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+_LONGEST = 240  # bytes of a name that leave room for what its temporary file's name has around it
+
 
 @contextlib.contextmanager
 def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
@@ -21,7 +23,8 @@ def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     Raises:
         OSError: The folder is missing or read-only, or the disk is full; ``path`` is as it was.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    stem = path.name if len(os.fsencode(path.name)) <= _LONGEST else path.name[:40]
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{stem}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:

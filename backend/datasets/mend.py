@@ -13,14 +13,16 @@ from backend.datasets.edits import CreateMissing, Edit, PutTrigger, plan
 from backend.datasets.errors import DatasetError, reason
 from backend.datasets.journal import Journal, JournalError
 from backend.datasets.lint import RULES, LintOptions
+from backend.datasets.prepare import PrepareOptions, prepare, unprepare
 from backend.datasets.problems import Problem
-from backend.datasets.rules.pictures import SUFFIXES
+from backend.datasets.rules.pictures import CONVERTED, SUFFIXES
 from backend.datasets.scan import Item
 from backend.datasets.sidecar import Marks, change_many, marks_of, set_many
 from backend.datasets.trash import Trash
 from backend.files import atomic_file
 from backend.trainer.captions import CaptionError, read_caption
 
+_RENAMING = {"picture-extension", *CONVERTED}
 _GONE = "is not in the dataset any more"
 
 
@@ -72,8 +74,8 @@ def mend(
     by_rule: dict[str, list[Problem]] = {}
     for problem in problems:
         by_rule.setdefault(problem.rule, []).append(problem)
-    # An extension is mended last: it changes the name that other problems use.
-    rules = sorted(by_rule, key=lambda rule: rule == "picture-extension")
+    # What changes the name that other problems use comes last.
+    rules = sorted(by_rule, key=lambda rule: rule in _RENAMING)
     return [result for rule in rules for result in work.mend(rule, by_rule[rule])]
 
 
@@ -106,6 +108,7 @@ class _Mender:
             "caption-not-utf8": self._reencode,
             "caption-orphan": self._discard,
             "picture-extension": self._rename,
+            **dict.fromkeys(CONVERTED, self._convert),
         }
 
     def mend(self, rule: str, problems: list[Problem]) -> list[Mended]:
@@ -215,6 +218,13 @@ class _Mender:
         target = item.path.with_suffix(wanted[0])
         _rename(item.path, target)
         return f"is named {target.name}", partial(_rename, target, item.path)
+
+    def _convert(self, problem: Problem) -> Done:
+        (result,) = prepare([self._item(problem)], PrepareOptions(None), self._trash)
+        if result.target is None:
+            raise DatasetError(result.problem or "cannot be converted")
+        words = f"is saved as an upright RGB picture, {result.target.name}; the original is in the trash"
+        return words, partial(unprepare, [result], self._trash)
 
 
 def _rewrite(path: Path, now: bytes, before: bytes) -> None:

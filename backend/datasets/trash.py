@@ -94,6 +94,10 @@ class Trash:
                 return Ticket(folder.name, tuple(path for path, _ in moves))
         return None
 
+    def holds(self, ticket: str) -> bool:
+        """Whether something of a ticket was not brought back yet."""
+        return any((self._root / ticket / name).exists() for _, name in _moves(self._root / ticket))
+
     def undo(self, ticket: str) -> list[Path]:
         """Bring files back to where they were; returns them.
 

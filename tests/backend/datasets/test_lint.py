@@ -14,6 +14,7 @@ from backend.datasets.lint import RULES, LintOptions, lint
 from backend.datasets.mend import mend, safe
 from backend.datasets.phash import find_duplicates
 from backend.datasets.problems import Problem
+from backend.datasets.rules.pictures import CONVERTED
 from backend.datasets.scan import scan_all
 from backend.datasets.sidecar import SIDECAR, Box, Marks, marks_of, set_marks
 from tests.backend.datasets.conftest import captioned, draw
@@ -191,7 +192,8 @@ def test_excluded_pictures_are_left_alone_and_a_crop_counts(good: Path) -> None:
     ("rule", "left"),
     [("caption-missing", "caption-empty"), ("caption-orphan", None), ("caption-not-utf8", None),
      ("caption-bom", None), ("trigger-missing", None), ("picture-extension", None), ("crop-outside", None),
-     ("duplicate-exact", None)],
+     ("duplicate-exact", None), ("picture-animated", None), ("picture-rotated", None),
+     ("picture-alpha", None), ("picture-cmyk", None)],
 )  # fmt: skip
 def test_what_has_a_fix_is_mended(good: Path, rule: str, left: str | None) -> None:
     FAULTS[rule][0](good)
@@ -226,7 +228,7 @@ def test_mending_is_not_taken_back_over_what_others_wrote_since(good: Path) -> N
 def test_rules_with_a_fix_are_those_that_can_be_mended() -> None:
     assert {rule.id for rule in RULES.values() if rule.fix} == {
         "caption-missing", "caption-orphan", "caption-not-utf8", "caption-bom", "trigger-missing",
-        "picture-extension", "crop-outside", "duplicate-exact",
+        "picture-extension", "crop-outside", "duplicate-exact", *CONVERTED,
     }  # fmt: skip
 
 
