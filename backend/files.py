@@ -51,9 +51,31 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
         file.write(text.encode("utf-8"))
 
 
-def write_json(path: Path, value: Any, *, private: bool = False) -> None:
-    """Replace ``path`` by ``value`` as JSON, atomically."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n", private=private)
+def write_json(path: Path, value: Any, *, private: bool = False, escape: bool = False) -> None:
+    """Replace ``path`` by ``value`` as JSON, atomically.
+
+    Args:
+        path: The file.
+        value: What it will say.
+        private: As for :func:`atomic_file`.
+        escape: Write text that is no Unicode, as names of files may be, in escapes; it is read as it is.
+
+    Raises:
+        OSError: As for :func:`atomic_file`.
+        UnicodeEncodeError: There is such text, and ``escape`` is not set.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    if escape and not _is_unicode(text):
+        text = json.dumps(value, indent=1)
+    write_text(path, text + "\n", private=private)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_json(path: Path) -> Any:

@@ -207,13 +207,11 @@ class Journal:
         }
         try:
             folder.mkdir(parents=True)
-            write_json(folder / _JOURNAL, record, private=True)
+            write_json(folder / _JOURNAL, record, private=True, escape=True)
         except OSError as error:
             raise JournalError(
                 f"nothing was changed: undo needs a record in {self._root}, which fails ({reason(error)})"
             ) from None
-        except UnicodeEncodeError:
-            raise JournalError("nothing was changed: a file's name is not Unicode; rename it first") from None
 
     def _prune(self) -> None:
         places = sorted(self._root.glob("*-*"))

@@ -67,13 +67,9 @@ class Trash:
         moves = [{"from": str(path), "as": f"{n:05}{path.suffix}"} for n, path in enumerate(paths)]
         try:
             folder.mkdir(parents=True)
-            write_json(folder / _RECORD, moves, private=True)
+            write_json(folder / _RECORD, moves, private=True, escape=True)
         except OSError as error:
             raise TrashError(f"the trash {folder} cannot be used: {reason(error)}") from None
-        except UnicodeEncodeError:
-            raise TrashError(
-                "a file whose name is not Unicode cannot be deleted here; rename it first"
-            ) from None
         moved: list[Path] = []
         for path, move in zip(paths, moves, strict=True):
             try:
