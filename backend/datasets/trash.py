@@ -77,8 +77,11 @@ class Trash:
             except FileNotFoundError:
                 continue  # gone already
             except OSError as error:
-                done = Ticket(ticket.id, tuple(moved)) if moved else None
-                raise TrashError(f"{path} cannot be deleted: {reason(error)}", done) from None
+                words = f"{path} cannot be deleted: {reason(error)}"
+                if moved:
+                    raise TrashError(words, Ticket(ticket.id, tuple(moved))) from None
+                shutil.rmtree(folder, ignore_errors=True)
+                raise TrashError(words) from None
             moved.append(path)
         return ticket
 
@@ -163,7 +166,12 @@ def _move(source: Path, target: Path) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        os.unlink(source)
+        try:
+            os.unlink(source)
+        except OSError:  # a read-only folder: it stays there, so not here as well
+            with contextlib.suppress(OSError):
+                target.unlink()
+            raise
 
 
 def _moves(folder: Path) -> list[tuple[Path, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,24 @@ def test_what_was_deleted_before_one_could_not_be_comes_back(
     with pytest.raises(TrashError) as raised:
         Trash().delete([items[0].path])
     assert raised.value.done is None
+
+
+def test_what_a_read_only_folder_does_not_let_go_is_not_in_the_trash(
+    folder: Path, items: tuple[Item, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.unlink
+
+    def refuses(path: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def keeps(path: str | Path, **options: int) -> None:
+        refuses(Path(path)) if str(path).startswith(str(folder)) else real(path, **options)
+
+    trash = Trash()
+    with monkeypatch.context() as patched:  # as such a folder does, to root as well
+        patched.setattr("backend.datasets.trash.os.rename", refuses)
+        patched.setattr("backend.datasets.trash.os.unlink", keeps)
+        with pytest.raises(TrashError, match="cannot be deleted: permission denied"):
+            trash.delete([items[0].path])
+    assert items[0].path.exists()
+    assert trash.last() is None
