@@ -60,10 +60,11 @@ class Trash:
 
         Raises:
             TrashError: A file cannot be moved; those before it are in the trash, and it has their ticket.
+                Or none of them is there.
         """
         paths = _with_captions([path.absolute() for path in pictures], caption_ext)
-        ticket = Ticket(f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}", tuple(paths))
-        folder = self._root / ticket.id
+        identity = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
+        folder = self._root / identity
         moves = [{"from": str(path), "as": f"{n:05}{path.suffix}"} for n, path in enumerate(paths)]
         try:
             folder.mkdir(parents=True)
@@ -79,23 +80,26 @@ class Trash:
             except OSError as error:
                 words = f"{path} cannot be deleted: {reason(error)}"
                 if moved:
-                    raise TrashError(words, Ticket(ticket.id, tuple(moved))) from None
+                    raise TrashError(words, Ticket(identity, tuple(moved))) from None
                 shutil.rmtree(folder, ignore_errors=True)
                 raise TrashError(words) from None
             moved.append(path)
-        return ticket
+        if not moved:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise TrashError(f"{paths[0]} is not there any more" if paths else "there is nothing to delete")
+        return Ticket(identity, tuple(moved))
 
     def last(self) -> Ticket | None:
         """What was deleted last and not brought back; None if there is nothing."""
         for folder in sorted(self._root.glob("*-*"), reverse=True):
             moves = _moves(folder)
-            if any((folder / name).exists() for _, name in moves):
+            if any(os.path.lexists(folder / name) for _, name in moves):
                 return Ticket(folder.name, tuple(path for path, _ in moves))
         return None
 
     def holds(self, ticket: str) -> bool:
         """Whether something of a ticket was not brought back yet."""
-        return any((self._root / ticket / name).exists() for _, name in _moves(self._root / ticket))
+        return any(os.path.lexists(self._root / ticket / name) for _, name in _moves(self._root / ticket))
 
     def undo(self, ticket: str) -> list[Path]:
         """Bring files back to where they were; returns them.
@@ -108,7 +112,7 @@ class Trash:
         back: list[Path] = []
         taken: list[Path] = []
         for path, name in _moves(folder):
-            if not (folder / name).exists():
+            if not os.path.lexists(folder / name):
                 continue
             if os.path.lexists(path):
                 taken.append(path)
@@ -160,7 +164,7 @@ def _move(source: Path, target: Path) -> None:
     except OSError:  # another file system: copy whole, then let go of the source
         temporary = target.with_name(target.name + ".part")
         try:
-            shutil.copy2(source, temporary)
+            shutil.copy2(source, temporary, follow_symlinks=False)
             os.replace(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -62,8 +61,14 @@ def test_u_brings_back_what_was_deleted_before_it_failed(
     assert {path.name for path in session.folder.glob("*.png")} == set(CAPTIONS)
 
 
-def test_a_bulk_edit_of_a_folder_that_is_gone_says_so(session: DatasetSession) -> None:
-    planned = session.plan(AddPrefix("zork "), session.texts(session.items))
-    shutil.rmtree(session.folder)
-    with pytest.raises(DatasetError, match="is gone; nothing was changed"):
-        session.apply(planned)
+def test_pictures_that_are_gone_are_not_said_to_be_deleted(session: DatasetSession) -> None:
+    items = list(session.items.values())
+    for name in ("a.png", "a.txt"):
+        (session.folder / name).unlink()
+    with pytest.raises(DatasetError, match=r"a\.png is not there any more"):
+        pictures.delete(items[:1], session.trash, ".txt")
+    undo, problem = pictures.delete(items, session.trash, ".txt")
+    assert (undo.what, problem) == ("2 pictures deleted", "")
+    assert session.trash.last() is not None
+    undo.back()
+    assert session.trash.last() is None

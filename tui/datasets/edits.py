@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from backend.datasets.edits import Edit, Plan, RemoveTag, RenameTag
+from backend.datasets.errors import DatasetError
 from tui.datasets import pictures
 from tui.datasets.training import store_training
 from tui.screens.confirm import ConfirmScreen, Question
@@ -40,6 +41,16 @@ class DatasetEdits:
         names = self.shelf.chosen or ((self.shelf.current,) if self.shelf.current else ())
         return [self.session.items[name] for name in names if name in self.session.items]
 
+    def _change(self, title: str, change: Change) -> None:
+        """Change files of the dataset, if it is still there."""
+
+        def careful() -> tuple[Undo | None, str]:
+            if not self.session.folder.is_dir():
+                raise DatasetError(f"The folder {self.session.folder} is gone; nothing was changed.")
+            return change()
+
+        self._browser.run_edit(title, careful)
+
     # Captions in bulk
 
     def action_bulk(self) -> None:
@@ -60,7 +71,7 @@ class DatasetEdits:
 
         def answered(planned: Plan | None) -> None:
             if planned is not None:
-                self._browser.run_edit("The captions", partial(self._apply, planned))
+                self._change("The captions", partial(self._apply, planned))
 
         screen = BulkScreen(
             texts, session.folder, session.training.trigger, edit=edit, left_out=len(wanted) - len(saved)
@@ -93,7 +104,7 @@ class DatasetEdits:
     def action_exclude(self) -> None:
         """Keep pictures out of training, or take them in again."""
         if items := self.targets():
-            self._browser.run_edit("The pictures", partial(self._exclude, items))
+            self._change("The pictures", partial(self._exclude, items))
 
     def _exclude(self, items: list[Item]) -> tuple[Undo | None, str]:
         undo = pictures.exclude(items)
@@ -110,7 +121,7 @@ class DatasetEdits:
 
         def answered(cropped: Cropped | None) -> None:
             if cropped is not None and cropped.box != item.crop:
-                self._browser.run_edit("The crop", partial(self._crop, item, cropped))
+                self._change("The crop", partial(self._crop, item, cropped))
 
         self._browser.app.push_screen(CropScreen(item, self.session.training.resolutions), answered)
 
@@ -133,7 +144,7 @@ class DatasetEdits:
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._browser.run_edit("Deleting", partial(self._delete, items))
+                self._change("Deleting", partial(self._delete, items))
 
         self._browser.app.push_screen(ConfirmScreen(question), answered)
 
@@ -152,7 +163,7 @@ class DatasetEdits:
 
         def answered(preparation: Preparation | None) -> None:
             if preparation is not None:
-                self._browser.run_edit("Preparing", partial(self._prepare, items, preparation))
+                self._change("Preparing", partial(self._prepare, items, preparation))
 
         self._browser.app.push_screen(PrepareScreen(len(items), self.session.folder), answered)
 
@@ -180,7 +191,7 @@ class DatasetEdits:
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._browser.run_edit("Mending", partial(self._mend, problems))
+                self._change("Mending", partial(self._mend, problems))
 
         self._browser.app.push_screen(ConfirmScreen(question), answered)
 

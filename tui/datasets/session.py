@@ -331,8 +331,6 @@ class DatasetSession:
         Raises:
             DatasetError: A caption cannot be written; what was done can be taken back.
         """
-        if not self.folder.is_dir():
-            raise DatasetError(f"The folder {self.folder} is gone; nothing was changed.")
         try:
             applied = self._journal.apply(planned)
         except JournalError as error:

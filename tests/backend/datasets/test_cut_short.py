@@ -161,3 +161,24 @@ def test_what_a_read_only_folder_does_not_let_go_is_not_in_the_trash(
             trash.delete([items[0].path])
     assert items[0].path.exists()
     assert trash.last() is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("other_disk", [False, True])
+def test_links_come_back_as_links(
+    folder: Path, items: tuple[Item, ...], monkeypatch: pytest.MonkeyPatch, other_disk: bool
+) -> None:
+    links = [folder / "link.png", folder / "broken.png"]
+    links[0].symlink_to("a.png")  # which leads nowhere from within the trash
+    links[1].symlink_to("nowhere.png")
+
+    def refuses(path: Path, *_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
+
+    if other_disk:
+        monkeypatch.setattr("backend.datasets.trash.os.rename", refuses)
+    ticket = Trash().delete(links)
+    assert not any(os.path.lexists(link) for link in links)
+    assert Trash().holds(ticket.id)
+    assert Trash().undo(ticket.id) == links
+    assert [os.readlink(link) for link in links] == ["a.png", "nowhere.png"]
