@@ -104,7 +104,7 @@ def unprepare(results: Iterable[Prepared], trash: Trash | None = None) -> list[P
         if result.target is None or result.ticket is None or not trash.holds(result.ticket):
             continue  # nothing to bring back, or it is back since a call that failed later
         if result.target.exists():
-            trash.delete([result.target], caption_ext=None)
+            trash.delete([result.target], caption_ext=None, replaced=True)
         back += trash.undo(result.ticket)
         set_many({result.target: Marks()} | {result.source: result.marks})
     return back
@@ -133,7 +133,7 @@ def _prepare(item: Item, options: PrepareOptions, trash: Trash | None) -> Prepar
             else:
                 image.save(file, "JPEG", quality=options.quality, subsampling=0)
         if options.target is None:
-            ticket = trash.delete([item.path], caption_ext=None).id
+            ticket = trash.delete([item.path], caption_ext=None, replaced=True).id
         try:
             temporary.replace(target)
             if options.target is None:

@@ -10,12 +10,14 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from backend.datasets.errors import DatasetError, reason
 from backend.files import read_json, write_json
 from backend.home import home
 
 _RECORD = "moved.json"
+_REPLACED = "replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,17 @@ class Trash:
     def __init__(self, root: Path | None = None) -> None:
         self._root = root or home() / "datasets" / "trash"
 
-    def delete(self, pictures: Iterable[Path], *, caption_ext: str | None = ".txt") -> Ticket:
+    def delete(
+        self, pictures: Iterable[Path], *, caption_ext: str | None = ".txt", replaced: bool = False
+    ) -> Ticket:
         """Move pictures, and captions that would be left without one, into the trash.
 
         The list of moves is on disk before the first, so a crash between two files loses nothing.
+
+        Args:
+            pictures: What to move.
+            caption_ext: Extension of captions that go along; none do if it is None.
+            replaced: Whether something else takes their places.
 
         Raises:
             TrashError: A file cannot be moved; those before it are in the trash, and it has their ticket.
@@ -65,10 +74,14 @@ class Trash:
         paths = _with_captions([path.absolute() for path in pictures], caption_ext)
         identity = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
         folder = self._root / identity
-        moves = [{"from": str(path), "as": f"{n:05}{path.suffix}"} for n, path in enumerate(paths)]
+        moves: list[dict[str, Any]] = [
+            {"from": str(path), "as": f"{n:05}{path.suffix}"} for n, path in enumerate(paths)
+        ]
         try:
             folder.mkdir(parents=True)
-            write_json(folder / _RECORD, moves, private=True, escape=True)
+            write_json(
+                folder / _RECORD, [move | {_REPLACED: replaced} for move in moves], private=True, escape=True
+            )
         except OSError as error:
             raise TrashError(f"the trash {folder} cannot be used: {reason(error)}") from None
         moved: list[Path] = []
@@ -89,12 +102,17 @@ class Trash:
             raise TrashError(f"{paths[0]} is not there any more" if paths else "there is nothing to delete")
         return Ticket(identity, tuple(moved))
 
-    def last(self) -> Ticket | None:
-        """What was deleted last and not brought back; None if there is nothing."""
+    def last(self, inside: Path | None = None, *, replaced: bool = True) -> Ticket | None:
+        """What was deleted last and not brought back; None if there is nothing.
+
+        Args:
+            inside: Only from this folder and below.
+            replaced: Also what was moved away for something else.
+        """
         for folder in sorted(self._root.glob("*-*"), reverse=True):
-            moves = _moves(folder)
-            if any(os.path.lexists(folder / name) for _, name in moves):
-                return Ticket(folder.name, tuple(path for path, _ in moves))
+            left = [path for path, name in _moves(folder, replaced) if os.path.lexists(folder / name)]
+            if left and (inside is None or all(path.is_relative_to(inside) for path in left)):
+                return Ticket(folder.name, tuple(left))
         return None
 
     def holds(self, ticket: str) -> bool:
@@ -178,7 +196,8 @@ def _move(source: Path, target: Path) -> None:
             raise
 
 
-def _moves(folder: Path) -> list[tuple[Path, str]]:
+def _moves(folder: Path, replaced: bool = True) -> list[tuple[Path, str]]:
+    """Where files were, and what they are called in a ticket's folder; without what was replaced if asked."""
     moves = read_json(folder / _RECORD)
     if not isinstance(moves, list):
         return []
@@ -186,4 +205,5 @@ def _moves(folder: Path) -> list[tuple[Path, str]]:
         (Path(move["from"]), move["as"])
         for move in moves
         if isinstance(move, dict) and isinstance(move.get("from"), str) and isinstance(move.get("as"), str)
+        if replaced or not move.get(_REPLACED)
     ]

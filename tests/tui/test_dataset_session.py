@@ -10,6 +10,7 @@ from backend.datasets import journal as journal_module
 from backend.datasets import trash as trash_module
 from backend.datasets.edits import AddPrefix
 from backend.datasets.errors import DatasetError
+from backend.datasets.prepare import PrepareOptions
 from backend.datasets.scan import scan_all
 from tests.backend.datasets.test_cut_short import full
 from tests.tui.dataset_folders import make_dataset
@@ -72,3 +73,24 @@ def test_pictures_that_are_gone_are_not_said_to_be_deleted(session: DatasetSessi
     assert session.trash.last() is not None
     undo.back()
     assert session.trash.last() is None
+
+
+def test_what_was_deleted_comes_back_in_a_later_session_and_what_was_prepared_does_not(
+    session: DatasetSession, tmp_path: Path
+) -> None:
+    planned = session.plan(AddPrefix("zork "), session.texts(session.items))
+    session.apply(planned)
+    pictures.prepare([session.items["c.png"]], PrepareOptions(None), session.trash)
+    pictures.delete([session.items["a.png"]], session.trash, ".txt")
+    later = DatasetSession(session.folder, tmp_path / "home")
+    assert DatasetSession(tmp_path, tmp_path / "home").last_undo() is not None
+    assert DatasetSession(tmp_path / "other", tmp_path / "home").last_undo() is None
+    undo = later.last_undo()
+    assert undo is not None
+    assert undo.back() == "2 files back from the trash."
+    assert texts(session) == ["zork a", "zork b", "zork c"]
+    undo = later.last_undo()
+    assert undo is not None
+    assert undo.back() == "3 captions as before."
+    assert texts(session) == ["a", "b", "c"]
+    assert later.last_undo() is None

@@ -16,7 +16,7 @@ from tui.text import plural
 if TYPE_CHECKING:
     from backend.datasets.prepare import Prepared, PrepareOptions
     from backend.datasets.scan import Item
-    from backend.datasets.trash import Trash
+    from backend.datasets.trash import Ticket, Trash
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,16 @@ def delete(items: Sequence[Item], trash: Trash, caption_ext: str) -> tuple[Undo,
         if error.done is None:
             raise
         ticket, problem = error.done, str(error)
+    return bring_back(ticket, trash, len(paths & set(ticket.paths))), problem
+
+
+def bring_back(ticket: Ticket, trash: Trash, count: int) -> Undo:
+    """How ``count`` pictures are brought back from the trash."""
 
     def back() -> str:
         return f"{plural(len(trash.undo(ticket.id)), 'file')} back from the trash."
 
-    return Undo(f"{plural(len(paths & set(ticket.paths)), 'picture')} deleted", back), problem
+    return Undo(f"{plural(count, 'picture')} deleted", back)
 
 
 def prepare(

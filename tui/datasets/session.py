@@ -25,7 +25,7 @@ from backend.datasets.scan import scan, scan_one
 from backend.datasets.sidecar import SIDECAR
 from backend.datasets.trash import Trash
 from backend.home import home
-from tui.datasets.pictures import Undo
+from tui.datasets.pictures import Undo, bring_back
 from tui.pictures.caption_desk import CaptionDesk, Draft
 from tui.pictures.row import PictureRow
 from tui.text import one_line, plural
@@ -349,10 +349,15 @@ class DatasetSession:
         return Undo(title, back)
 
     def last_undo(self) -> Undo | None:
-        """What can be taken back: the newest of this session, else a bulk edit of an earlier one (reads)."""
+        """What can be taken back: the newest of this session, else of earlier ones (reads).
+
+        Of those there are bulk edits and the trash.
+        """
         if self.undos:
             return self.undos[-1]
-        entry = self._journal.last(self.folder)
+        entry, ticket = self._journal.last(self.folder), self.trash.last(self.folder, replaced=False)
+        if ticket is not None and (entry is None or ticket.id > entry.id):  # ids begin with the time
+            return bring_back(ticket, self.trash, len(ticket.paths))
         return self._edit_undo(entry.id, entry.title) if entry is not None else None
 
     def unfinished(self) -> list[str]:
