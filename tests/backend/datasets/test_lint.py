@@ -174,6 +174,12 @@ def test_utf16_is_told_as_a_mark(good: Path) -> None:
     assert [problem.rule for problem in look(good)] == ["caption-bom"]
 
 
+def test_excluding_one_of_two_that_share_a_caption_is_enough(good: Path) -> None:
+    twin(good)
+    set_marks(good / "g00.jpg", Marks(excluded=True))
+    assert look(good) == []
+
+
 def test_a_picture_that_cannot_be_read_needs_no_caption(good: Path) -> None:
     (good / "g00.png").write_bytes(b"")
     (good / "g00.txt").unlink()

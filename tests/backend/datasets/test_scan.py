@@ -18,6 +18,7 @@ from backend.datasets.index import Index
 from backend.datasets.scan import FIRST_BATCH, Item, scan, scan_all, scan_one
 from backend.datasets.sidecar import SIDECAR, Box, Marks, set_marks
 from backend.trainer.dataset import find_pictures
+from backend.trainer.pictures import open_picture
 from tests.backend.datasets.conftest import captioned, draw
 
 NAMES = ["new\nline.png", "[bold]markup[/].png", "🦊 fox.png", "b/c.png", "spaces  .png"]
@@ -209,6 +210,19 @@ def test_a_missing_end_is_seen(folder: Path, suffix: str) -> None:
     cut = folder / f"cut.{suffix}"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     assert read_header(cut).truncated
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_film_behind_a_picture_is_no_missing_end(folder: Path, progressive: bool) -> None:
+    exif = Image.Exif()
+    exif[0x9286] = b"ASCII\0\0\0 with an end mark \xff\xd9 as a thumbnail has"
+    whole = draw(folder / "whole.jpg", (400, 300), exif=exif, progressive=progressive).read_bytes()
+    film = folder / "film.jpg"
+    film.write_bytes(whole + b"ftypmp42" + bytes(range(200)) * 500)
+    assert not read_header(film).truncated
+    assert open_picture(film).size == (400, 300)
+    film.write_bytes(whole[: len(whole) * 2 // 3] + b"\0" * 100_000)
+    assert read_header(film).truncated
 
 
 def test_a_cut_webp_is_refused(folder: Path) -> None:
