@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+_LONGEST = 240  # bytes of a name that leave room for what its temporary file's name has around it
+
 
 @contextlib.contextmanager
 def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
@@ -21,7 +23,8 @@ def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     Raises:
         OSError: The folder is missing or read-only, or the disk is full; ``path`` is as it was.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    stem = path.name if len(os.fsencode(path.name)) <= _LONGEST else path.name[:40]
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{stem}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -48,9 +51,31 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
         file.write(text.encode("utf-8"))
 
 
-def write_json(path: Path, value: Any, *, private: bool = False) -> None:
-    """Replace ``path`` by ``value`` as JSON, atomically."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n", private=private)
+def write_json(path: Path, value: Any, *, private: bool = False, escape: bool = False) -> None:
+    """Replace ``path`` by ``value`` as JSON, atomically.
+
+    Args:
+        path: The file.
+        value: What it will say.
+        private: As for :func:`atomic_file`.
+        escape: Write text that is no Unicode, as names of files may be, in escapes; it is read as it is.
+
+    Raises:
+        OSError: As for :func:`atomic_file`.
+        UnicodeEncodeError: There is such text, and ``escape`` is not set.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    if escape and not _is_unicode(text):
+        text = json.dumps(value, indent=1)
+    write_text(path, text + "\n", private=private)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_json(path: Path) -> Any:

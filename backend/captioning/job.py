@@ -240,13 +240,15 @@ def make_job(
     try:
         path.mkdir(parents=True, exist_ok=True)
         job = CaptionJob(path)
-        write_json(path / "request.json", request.record)
+        write_json(path / "request.json", request.record, escape=True)
         if not job.running:  # else it works where it works
             write_place(path, place)
-        write_json(path / "drafts.json", str(base / "datasets" / "drafts"))
+        write_json(path / "drafts.json", str(base / "datasets" / "drafts"), escape=True)
         job.enter(Registry(base))
-    except (OSError, UnicodeEncodeError) as error:
-        raise CaptioningError(f"the captioning job cannot be kept in {path}: {error}") from None
+    except OSError as error:
+        raise CaptioningError(f"the captioning job cannot be kept in {path}: {reason(error)}") from None
+    except UnicodeEncodeError:
+        raise CaptioningError(f"the name of {request.folder} is not Unicode; rename it first") from None
     return job
 
 

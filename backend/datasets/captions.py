@@ -16,6 +16,9 @@ from backend.datasets.errors import DatasetError, reason
 from backend.files import write_text
 from backend.trainer.captions import CaptionError, CaptionRules, decode_caption
 
+OTHER = "other"
+"""Encoding of a caption that is neither UTF-8 nor UTF-16."""
+
 _PLACEHOLDER = re.compile(r"\[(?:trigger|name)\]")
 
 
@@ -24,7 +27,8 @@ class Caption(NamedTuple):
 
     Attributes:
         text: Its text as it is; None if there is no file, or it cannot be read.
-        encoding: ``utf-8``, ``utf-8-sig`` (with a byte order mark) or ``utf-16``; empty if unknown.
+        encoding: ``utf-8``, ``utf-8-sig`` (with a byte order mark) or ``utf-16``; :data:`OTHER` if it is
+            none of them; empty if the file could not be read.
         problem: Why it cannot be read, a clause about the file; None if it can.
     """
 
@@ -50,7 +54,7 @@ def read(path: Path) -> Caption:
     try:
         return Caption(decode_caption(raw), encoding)
     except CaptionError as error:
-        return Caption(None, "", str(error))
+        return Caption(None, OTHER, str(error))
 
 
 def write(path: Path, text: str) -> None:

@@ -56,11 +56,9 @@ class Drafts:
         }  # fmt: skip
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, record, private=True)
+            write_json(file, record, private=True, escape=True)
         except OSError as error:
             raise DatasetError(f"the draft cannot be kept in {self._root}: {reason(error)}") from None
-        except UnicodeEncodeError:
-            raise DatasetError("the draft has characters that no text file can hold") from None
         return draft
 
     def load(self, path: Path) -> Draft | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,8 @@ from backend.datasets.errors import DatasetError, reason
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 _MOST_PIXELS = 178_956_970  # above this Pillow refuses to decode: twice its MAX_IMAGE_PIXELS
+_JPEG_MARK = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")  # not those within a scan's data: a zero, a restart
+_JPEG_END = 0xD9
 
 
 class HeaderError(DatasetError):
@@ -87,8 +91,8 @@ def read_header(path: Path) -> Header:
 
 
 def _bomb(width: int, height: int) -> str:
-    size = f"{width}x{height} pixels, " if width else ""
-    return f"has {size}more than can be trusted (179 million)"
+    size = f"{width}x{height} pixels, more" if width else "more pixels"
+    return f"has {size} than can be trusted (179 million)"
 
 
 def _is_cut_webp(path: Path) -> bool:
@@ -108,9 +112,28 @@ def _truncated(descriptor: int, name: str, size: int) -> bool:
         return int.from_bytes(start[4:8], "little") + 8 > size
     tail = _at(descriptor, max(0, size - 4096), 4096)
     if name in ("JPEG", "MPO"):
-        return b"\xff\xd9" not in tail
+        return b"\xff\xd9" not in tail and not _jpeg_ends(descriptor)
     if name == "PNG":
         return b"IEND" not in tail
+    return False
+
+
+def _jpeg_ends(descriptor: int) -> bool:
+    """Whether a JPEG's end mark stands somewhere before the file's end: phones append a film to a picture.
+
+    Its segments are skipped by their lengths, for a thumbnail among them has an end mark too.
+    """
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with (
+        os.fdopen(os.dup(descriptor), "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw,
+    ):
+        at = 2  # after the start mark
+        while (mark := _JPEG_MARK.search(raw, at)) is not None:
+            kind, at = raw[mark.end() - 1], mark.end()
+            if kind == _JPEG_END:
+                return True
+            at += int.from_bytes(raw[at : at + 2])
     return False
 
 

@@ -17,7 +17,7 @@ from backend.datasets.scan import Item
 from backend.datasets.sidecar import Box
 from backend.home import cache_dir
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pictures (
     name TEXT PRIMARY KEY, bytes INTEGER, mtime_ns INTEGER, caption TEXT, encoding TEXT, caption_problem TEXT,
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS hashes (
 );
 """
 _COLUMNS = 21
+_UNREAD = -1  # as a file's time: it is read again, whatever its time is
 
 
 class Index:
@@ -174,13 +175,16 @@ class Index:
 
 
 def _row(item: Item) -> tuple[object, ...]:
+    # A right that was given since, or a drive that answers again, changes neither size nor time of a file.
+    mtime = item.mtime_ns if item.problem is None else _UNREAD
+    mark = item.caption_mark if item.caption_problem is None else str(_UNREAD)
     header: tuple[object, ...] = tuple(item.header) if item.header is not None else (None,) * 8
     numbers = tuple(int(value) if isinstance(value, bool) else value for value in header)
     crop: tuple[object, ...] = tuple(item.crop) if item.crop is not None else (None,) * 4
     caption = item.caption if item.caption is None or _writable(item.caption) else None
     return (
-        item.name, item.bytes, item.mtime_ns, caption, item.caption_encoding, item.caption_problem,
-        item.caption_mark, *numbers, item.problem, int(item.excluded), *crop,
+        item.name, item.bytes, mtime, caption, item.caption_encoding, item.caption_problem,
+        mark, *numbers, item.problem, int(item.excluded), *crop,
     )  # fmt: skip
 
 

@@ -34,14 +34,13 @@ Progress = Callable[[int, int], None]
 class JournalError(DatasetError):
     """An edit cannot be applied or undone; the message says why, and that it can still be undone.
 
-    Args:
-        message: One sentence for people.
-        begun: Names the edit, if some of its captions were written.
+    Attributes:
+        edit: Id of an edit of which some captions were written; undo takes it. Empty if there is none.
     """
 
-    def __init__(self, message: str, begun: str | None = None) -> None:
+    def __init__(self, message: str, edit: str = "") -> None:
         super().__init__(message)
-        self.begun = begun
+        self.edit = edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class Journal:
             progress: Told how many files are done, and of how many.
 
         Raises:
-            JournalError: The journal or a caption cannot be written; what was done can be undone (``last``).
+            JournalError: The journal or a caption cannot be written; what was done can be undone.
         """
         steps: list[tuple[Path, bytes | None, bytes]] = []
         conflicts: list[Path] = []
@@ -122,10 +121,12 @@ class Journal:
                 with atomic_file(path) as file:
                     file.write(after)
             except OSError as error:
+                words = f"the caption {path} cannot be written: {reason(error)}"
+                if not count:
+                    shutil.rmtree(folder, ignore_errors=True)  # else it would pass for cut short
+                    raise JournalError(f"{words}; nothing was changed") from None
                 raise JournalError(
-                    f"the caption {path} cannot be written: {reason(error)}; {count} of {len(steps)} are "
-                    "done, and undo brings them back",
-                    begun=identity,
+                    f"{words}; {count} of {len(steps)} are done, and undo brings them back", identity
                 ) from None
             if progress is not None:
                 progress(count + 1, len(steps))
@@ -206,13 +207,11 @@ class Journal:
         }
         try:
             folder.mkdir(parents=True)
-            write_json(folder / _JOURNAL, record, private=True)
+            write_json(folder / _JOURNAL, record, private=True, escape=True)
         except OSError as error:
             raise JournalError(
                 f"nothing was changed: undo needs a record in {self._root}, which fails ({reason(error)})"
             ) from None
-        except UnicodeEncodeError:
-            raise JournalError("nothing was changed: a file's name is not Unicode; rename it first") from None
 
     def _prune(self) -> None:
         places = sorted(self._root.glob("*-*"))

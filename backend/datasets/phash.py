@@ -18,6 +18,8 @@ from backend.datasets.scan import Item
 NEAR = 4  # bits of 64 that may differ
 _COLOUR = 24  # levels of 256 by which mean colours may differ
 _BITS = 64
+_MOST = 64_000_000  # pixels that are decoded for it, at the fraction that the format offers: 192 MB
+_SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap the sides
 
 
 class Fingerprint(NamedTuple):
@@ -68,14 +70,22 @@ def fingerprint(path: Path) -> Fingerprint:
     """What a picture looks like; a JPEG is decoded at an eighth of its size.
 
     Raises:
-        DatasetError: It cannot be decoded; the message is a clause without the path.
+        DatasetError: It cannot be decoded, or is too large to be; the message is a clause without the path.
     """
-    from PIL import Image, ImageOps
+    from PIL import ExifTags, Image, ImageOps
 
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
             file.draft("RGB", (72, 64))
-            small = ImageOps.exif_transpose(file).convert("RGB").resize((9, 8), Image.Resampling.BOX)
+            if file.width * file.height > _MOST:
+                raise DatasetError("has too many pixels to be compared")
+            file.load()
+            # Made small before it is turned: a large picture must not be copied.
+            shape = (8, 9) if file.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS else (9, 8)
+            whole = file if file.mode in ("RGB", "L") else file.convert("RGB")
+            small = ImageOps.exif_transpose(whole.resize(shape, Image.Resampling.BOX)).convert("RGB")
+    except DatasetError:
+        raise
     except OSError as error:
         raise DatasetError(f"cannot be read ({reason(error)})") from None
     except Exception as error:

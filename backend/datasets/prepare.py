@@ -5,7 +5,7 @@ Originals stay as they are; in place, they go to the trash first.
 
 from __future__ import annotations
 
-import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,10 +101,10 @@ def unprepare(results: Iterable[Prepared], trash: Trash | None = None) -> list[P
     trash = trash or Trash()
     back: list[Path] = []
     for result in results:
-        if result.target is None or result.ticket is None:
-            continue
+        if result.target is None or result.ticket is None or not trash.holds(result.ticket):
+            continue  # nothing to bring back, or it is back since a call that failed later
         if result.target.exists():
-            trash.delete([result.target], caption_ext=None)
+            trash.delete([result.target], caption_ext=None, replaced=True)
         back += trash.undo(result.ticket)
         set_many({result.target: Marks()} | {result.source: result.marks})
     return back
@@ -121,7 +121,10 @@ def _prepare(item: Item, options: PrepareOptions, trash: Trash | None) -> Prepar
     if cropped and item.crop is not None:
         image = image.crop(item.crop.corners)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.prepared")
+    temporary = target.with_name(f".{uuid.uuid4().hex[:12]}.prepared")
+    before = Marks(item.excluded, item.crop)
+    marks = Marks(item.excluded, None if cropped else item.crop)
+    trash = trash or Trash()
     ticket: str | None = None
     try:
         with atomic_file(temporary) as file:
@@ -130,16 +133,27 @@ def _prepare(item: Item, options: PrepareOptions, trash: Trash | None) -> Prepar
             else:
                 image.save(file, "JPEG", quality=options.quality, subsampling=0)
         if options.target is None:
-            ticket = (trash or Trash()).delete([item.path], caption_ext=None).id
-        temporary.replace(target)
+            ticket = trash.delete([item.path], caption_ext=None, replaced=True).id
+        try:
+            temporary.replace(target)
+            if options.target is None:
+                if before != Marks():
+                    set_many({item.path: Marks(), target: marks})
+            else:
+                _copy_caption(item.caption_path, target.with_name(item.caption_path.name))
+                if marks != Marks():
+                    set_many({target: marks})
+        except BaseException:  # all of it or nothing: else the next try would find it done
+            target.unlink(missing_ok=True)
+            if ticket is not None:
+                trash.undo(ticket)
+            raise
     finally:
         temporary.unlink(missing_ok=True)
-    if options.target is not None and item.caption_path.is_file():
-        copy = target.with_name(item.caption_path.name)
-        if not copy.exists():
-            shutil.copyfile(item.caption_path, copy)
-    marks = Marks(item.excluded, None if cropped else item.crop)
-    changes = {target: marks} if options.target is not None else {item.path: Marks(), target: marks}
-    if marks != Marks() or (options.target is None and (item.excluded or item.crop)):
-        set_many(changes)
-    return Prepared(item.path, target, ticket=ticket, marks=Marks(item.excluded, item.crop))
+    return Prepared(item.path, target, ticket=ticket, marks=before)
+
+
+def _copy_caption(source: Path, target: Path) -> None:
+    if source.is_file() and not target.exists():
+        with atomic_file(target) as file:
+            file.write(source.read_bytes())

@@ -207,7 +207,8 @@ def _change(folder: Path, named: Mapping[str, Callable[[Marks], Marks]]) -> dict
             pictures.pop(name, None)
     try:
         if pictures or len(data) > 2:
-            write_json(path, data | {"version": VERSION, "pictures": dict(sorted(pictures.items()))})
+            pictures = dict(sorted(pictures.items()))
+            write_json(path, data | {"version": VERSION, "pictures": pictures}, escape=True)
         else:
             path.unlink(missing_ok=True)
     except OSError as error:

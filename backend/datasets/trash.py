@@ -10,16 +10,14 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from backend.datasets.errors import DatasetError, reason
 from backend.files import read_json, write_json
 from backend.home import home
 
 _RECORD = "moved.json"
-
-
-class TrashError(DatasetError):
-    """Something cannot be deleted or brought back; the message says which, and what was done before it."""
+_REPLACED = "replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,18 @@ class Ticket:
     paths: tuple[Path, ...]
 
 
+class TrashError(DatasetError):
+    """Something cannot be deleted or brought back; the message says which.
+
+    Attributes:
+        done: What is in the trash all the same; None if nothing is.
+    """
+
+    def __init__(self, message: str, done: Ticket | None = None) -> None:
+        super().__init__(message)
+        self.done = done
+
+
 class Trash:
     """The trash of this user. What is in it stays until :meth:`empty`.
 
@@ -45,43 +55,69 @@ class Trash:
     def __init__(self, root: Path | None = None) -> None:
         self._root = root or home() / "datasets" / "trash"
 
-    def delete(self, pictures: Iterable[Path], *, caption_ext: str | None = ".txt") -> Ticket:
+    def delete(
+        self, pictures: Iterable[Path], *, caption_ext: str | None = ".txt", replaced: bool = False
+    ) -> Ticket:
         """Move pictures, and captions that would be left without one, into the trash.
 
         The list of moves is on disk before the first, so a crash between two files loses nothing.
 
+        Args:
+            pictures: What to move.
+            caption_ext: Extension of captions that go along; none do if it is None.
+            replaced: Whether something else takes their places.
+
         Raises:
-            TrashError: A file cannot be moved; those before it are in the trash, and ``last`` has them.
+            TrashError: A file cannot be moved; those before it are in the trash, and it has their ticket.
+                Or none of them is there.
         """
         paths = _with_captions([path.absolute() for path in pictures], caption_ext)
-        ticket = Ticket(f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}", tuple(paths))
-        folder = self._root / ticket.id
-        moves = [{"from": str(path), "as": f"{n:05}{path.suffix}"} for n, path in enumerate(paths)]
+        identity = f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}"
+        folder = self._root / identity
+        moves: list[dict[str, Any]] = [
+            {"from": str(path), "as": f"{n:05}{path.suffix}"} for n, path in enumerate(paths)
+        ]
         try:
             folder.mkdir(parents=True)
-            write_json(folder / _RECORD, moves, private=True)
+            write_json(
+                folder / _RECORD, [move | {_REPLACED: replaced} for move in moves], private=True, escape=True
+            )
         except OSError as error:
             raise TrashError(f"the trash {folder} cannot be used: {reason(error)}") from None
-        except UnicodeEncodeError:
-            raise TrashError(
-                "a file whose name is not Unicode cannot be deleted here; rename it first"
-            ) from None
+        moved: list[Path] = []
         for path, move in zip(paths, moves, strict=True):
             try:
                 _move(path, folder / move["as"])
             except FileNotFoundError:
                 continue  # gone already
             except OSError as error:
-                raise TrashError(f"{path} cannot be deleted: {reason(error)}") from None
-        return ticket
+                words = f"{path} cannot be deleted: {reason(error)}"
+                if moved:
+                    raise TrashError(words, Ticket(identity, tuple(moved))) from None
+                shutil.rmtree(folder, ignore_errors=True)
+                raise TrashError(words) from None
+            moved.append(path)
+        if not moved:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise TrashError(f"{paths[0]} is not there any more" if paths else "there is nothing to delete")
+        return Ticket(identity, tuple(moved))
 
-    def last(self) -> Ticket | None:
-        """What was deleted last and not brought back; None if there is nothing."""
+    def last(self, inside: Path | None = None, *, replaced: bool = True) -> Ticket | None:
+        """What was deleted last and not brought back; None if there is nothing.
+
+        Args:
+            inside: Only from this folder and below.
+            replaced: Also what was moved away for something else.
+        """
         for folder in sorted(self._root.glob("*-*"), reverse=True):
-            moves = _moves(folder)
-            if any((folder / name).exists() for _, name in moves):
-                return Ticket(folder.name, tuple(path for path, _ in moves))
+            left = [path for path, name in _moves(folder, replaced) if os.path.lexists(folder / name)]
+            if left and (inside is None or all(path.is_relative_to(inside) for path in left)):
+                return Ticket(folder.name, tuple(left))
         return None
+
+    def holds(self, ticket: str) -> bool:
+        """Whether something of a ticket was not brought back yet."""
+        return any(os.path.lexists(self._root / ticket / name) for _, name in _moves(self._root / ticket))
 
     def undo(self, ticket: str) -> list[Path]:
         """Bring files back to where they were; returns them.
@@ -94,7 +130,7 @@ class Trash:
         back: list[Path] = []
         taken: list[Path] = []
         for path, name in _moves(folder):
-            if not (folder / name).exists():
+            if not os.path.lexists(folder / name):
                 continue
             if os.path.lexists(path):
                 taken.append(path)
@@ -146,16 +182,22 @@ def _move(source: Path, target: Path) -> None:
     except OSError:  # another file system: copy whole, then let go of the source
         temporary = target.with_name(target.name + ".part")
         try:
-            shutil.copy2(source, temporary)
+            shutil.copy2(source, temporary, follow_symlinks=False)
             os.replace(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        os.unlink(source)
+        try:
+            os.unlink(source)
+        except OSError:  # a read-only folder: it stays there, so not here as well
+            with contextlib.suppress(OSError):
+                target.unlink()
+            raise
 
 
-def _moves(folder: Path) -> list[tuple[Path, str]]:
+def _moves(folder: Path, replaced: bool = True) -> list[tuple[Path, str]]:
+    """Where files were, and what they are called in a ticket's folder; without what was replaced if asked."""
     moves = read_json(folder / _RECORD)
     if not isinstance(moves, list):
         return []
@@ -163,4 +205,5 @@ def _moves(folder: Path) -> list[tuple[Path, str]]:
         (Path(move["from"]), move["as"])
         for move in moves
         if isinstance(move, dict) and isinstance(move.get("from"), str) and isinstance(move.get("as"), str)
+        if replaced or not move.get(_REPLACED)
     ]

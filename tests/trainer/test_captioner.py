@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -147,6 +148,50 @@ def test_a_damaged_picture_and_a_crop(tmp_path, folder, florence, monkeypatch) -
     assert code == 0
     assert progress.problems == [Result("b.png", None, "the picture is not a picture that can be read")]
     assert (16, 24) in seen
+
+
+def test_a_crop_that_does_not_fit_is_not_used_as_in_training(tmp_path, folder, florence, monkeypatch) -> None:
+    set_marks(folder / "a.png", Marks(crop=Box(8, 8, 400, 400)))
+    seen = []
+    real = Captioner.caption
+    monkeypatch.setattr(
+        Captioner, "caption", lambda s, images, p: seen.extend(i.size for i in images) or real(s, images, p)
+    )
+    assert run(job_of(tmp_path, folder, florence, names=("a.png",)))[1].state == "finished"
+    assert seen == [(48, 40)]
+
+
+def test_a_folder_that_is_deleted_meanwhile_ends_it_with_a_sentence_and_it_goes_on_later(
+    tmp_path, folder, florence, monkeypatch
+) -> None:
+    real, away = Captioner.caption, tmp_path / "away"
+
+    def then_gone(self, images, prompts):
+        answers = real(self, images, prompts)
+        if folder.is_dir():
+            folder.rename(away)
+        return answers
+
+    job = job_of(tmp_path, folder, florence)
+    with monkeypatch.context() as patched:
+        patched.setattr(Captioner, "caption", then_gone)
+        code, progress = run(job)
+    assert (code, progress.state, list(progress.results)) == (1, "failed", ["a.png"])
+    assert progress.detail.startswith(f"the folder {folder} is gone; captions so far are kept as drafts")
+    assert list(drafts_of(job)) == ["a.txt"]
+    away.rename(folder)
+    code, progress = run(job)
+    assert (code, progress.state, progress.problems) == (0, "finished", [])
+    assert list(drafts_of(job)) == ["a.txt", "b.txt", "c.txt", "d.txt"]
+
+
+def test_names_that_are_no_unicode_are_captioned(tmp_path, folder, florence) -> None:
+    odd = os.fsdecode(b"caf\xe9.png")
+    (folder / "a.png").rename(folder / odd)
+    job = job_of(tmp_path, folder, florence, names=(odd,))
+    code, progress = run(job)
+    assert (code, progress.state, list(progress.results)) == (0, "finished", [odd])
+    assert list(drafts_of(job)) == [os.fsdecode(b"caf\xe9.txt")]
 
 
 def test_too_little_memory_means_fewer_at_a_time(tmp_path, folder, florence, monkeypatch) -> None:

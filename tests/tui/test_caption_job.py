@@ -104,7 +104,11 @@ async def test_keys_of_the_dialog(tmp_path: Path, folder: Path) -> None:
         await until(lambda: dialog.query_one("#another", RadioButton).value)
         await pilot.press("f6")
         await until(lambda: "Name the model first." in screen_text(app))
-        await pilot.press(*"me/model", "tab", *"what", "tab", *"sks", "shift+tab")
+        for text in ("me/model", "what", "sks"):
+            await pilot.press(*text)
+            await until(lambda text=text: text in screen_text(app))  # where it is typed
+            await pilot.press("tab")
+        await pilot.press("shift+tab", "shift+tab")
         assert app.focused is dialog.query_one("#prompt")
         await pilot.press("tab", "tab", "space")
         assert dialog.query_one(Checkbox).value

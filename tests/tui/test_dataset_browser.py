@@ -376,6 +376,13 @@ async def test_a_folder_that_is_deleted_while_open_loses_nothing(tmp_path: Path,
         await until(lambda: "not saved" in said(app))
         assert not folder.exists()  # noqa: ASYNC240
         assert screen.query_one(CaptionEditor).text.startswith("mine")
+        await pilot.press("escape")
+        for keys in (("x",), ("D", "y"), ("P", "ctrl+s")):
+            app.clear_notifications()
+            await pilot.press(*keys)
+            await until(lambda: f"{folder} is gone; nothing was changed" in said(app))
+        assert not folder.with_name("animals-prepared").exists()
+        await pilot.press("enter")
         away.rename(folder)
         await until(lambda: screen.feed is not None and not screen.feed.gone)
         await until(lambda: "animals · 5 pictures" in screen_text(app))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from textual import events, work
 
 from backend.datasets.edits import Edit, Plan, RemoveTag, RenameTag
+from backend.datasets.errors import DatasetError
 from backend.datasets.importing import parse_paths
 from tui.datasets import pictures
 from tui.datasets.training import store_training
@@ -47,6 +48,16 @@ class DatasetEdits:
         names = self.shelf.chosen or ((self.shelf.current,) if self.shelf.current else ())
         return [self.session.items[name] for name in names if name in self.session.items]
 
+    def _change(self, title: str, change: Change) -> None:
+        """Change files of the dataset, if it is still there."""
+
+        def careful() -> tuple[Undo | None, str]:
+            if not self.session.folder.is_dir():
+                raise DatasetError(f"The folder {self.session.folder} is gone; nothing was changed.")
+            return change()
+
+        self._browser.run_edit(title, careful)
+
     # Captions in bulk
 
     def action_bulk(self) -> None:
@@ -67,7 +78,7 @@ class DatasetEdits:
 
         def answered(planned: Plan | None) -> None:
             if planned is not None:
-                self._browser.run_edit("The captions", partial(self._apply, planned))
+                self._change("The captions", partial(self._apply, planned))
 
         screen = BulkScreen(
             texts, session.folder, session.training.trigger, edit=edit, left_out=len(wanted) - len(saved)
@@ -76,7 +87,8 @@ class DatasetEdits:
 
     def _apply(self, planned: Plan) -> tuple[Undo | None, str]:
         applied, undo = self.session.apply(planned)
-        words = f"{plural(len(applied.changed), 'caption')} changed; u takes it back."
+        words = f"{plural(len(applied.changed), 'caption')} changed"
+        words += "; u takes it back." if undo is not None else "."
         if applied.conflicts:
             words += f" {plural(len(applied.conflicts), 'caption')} changed meanwhile and stayed as they are."
         return undo, words
@@ -99,7 +111,7 @@ class DatasetEdits:
     def action_exclude(self) -> None:
         """Keep pictures out of training, or take them in again."""
         if items := self.targets():
-            self._browser.run_edit("The pictures", partial(self._exclude, items))
+            self._change("The pictures", partial(self._exclude, items))
 
     def _exclude(self, items: list[Item]) -> tuple[Undo | None, str]:
         undo = pictures.exclude(items)
@@ -148,7 +160,7 @@ class DatasetEdits:
 
         def answered(cropped: Cropped | None) -> None:
             if cropped is not None and cropped.box != item.crop:
-                self._browser.run_edit("The crop", partial(self._crop, item, cropped))
+                self._change("The crop", partial(self._crop, item, cropped))
 
         self._browser.app.push_screen(CropScreen(item, self.session.training), answered)
 
@@ -171,13 +183,14 @@ class DatasetEdits:
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._browser.run_edit("Deleting", partial(self._delete, items))
+                self._change("Deleting", partial(self._delete, items))
 
         self._browser.app.push_screen(ConfirmScreen(question), answered)
 
     def _delete(self, items: list[Item]) -> tuple[Undo | None, str]:
-        undo = pictures.delete(items, self.session.trash, self.session.training.caption_ext)
-        return undo, f"{undo.what}; u brings them back."
+        undo, problem = pictures.delete(items, self.session.trash, self.session.training.caption_ext)
+        words = f"{undo.what}; u brings them back."
+        return undo, f"{words} Then it ended: {one_line(problem)}." if problem else words
 
     def action_prepare(self) -> None:
         """Convert pictures, turn them upright, make their crops."""
@@ -189,7 +202,7 @@ class DatasetEdits:
 
         def answered(preparation: Preparation | None) -> None:
             if preparation is not None:
-                self._browser.run_edit("Preparing", partial(self._prepare, items, preparation))
+                self._change("Preparing", partial(self._prepare, items, preparation))
 
         self._browser.app.push_screen(PrepareScreen(len(items), self.session.folder), answered)
 
@@ -217,14 +230,15 @@ class DatasetEdits:
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._browser.run_edit("Mending", partial(self._mend, problems))
+                self._change("Mending", partial(self._mend, problems))
 
         self._browser.app.push_screen(ConfirmScreen(question), answered)
 
     def _mend(self, problems: Sequence[Problem]) -> tuple[Undo | None, str]:
         results, undo = self.session.mend(problems)
         failed = [result for result in results if result.failure is not None]
-        words = f"{plural(len(results) - len(failed), 'problem')} mended"
+        mended = len(results) - len(failed)
+        words = f"{plural(mended, 'problem')} mended" if mended else "Nothing mended"
         words += "; u takes it back." if undo is not None else "."
         if failed:
             words += f" Not mended: {one_line(failed[0].problem.file)} {one_line(failed[0].failure or '')}."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from backend.datasets.prepare import Prepared, PrepareOptions
     from backend.datasets.scan import Item
-    from backend.datasets.trash import Trash
+    from backend.datasets.trash import Ticket, Trash
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,34 @@ def crop(item: Item, box: Box | None) -> Undo:
     return mark([item], what, partial(replace, crop=box))
 
 
-def delete(items: Sequence[Item], trash: Trash, caption_ext: str) -> Undo:
+def delete(items: Sequence[Item], trash: Trash, caption_ext: str) -> tuple[Undo, str]:
     """Move pictures and their captions to the trash.
 
+    Returns:
+        How to bring them back, and why some are still there, nothing if none is.
+
     Raises:
-        DatasetError: They cannot be moved.
+        DatasetError: Nothing can be moved.
     """
-    ticket = trash.delete([item.path for item in items], caption_ext=caption_ext)
+    from backend.datasets.trash import TrashError
+
+    paths, problem = {item.path for item in items}, ""
+    try:
+        ticket = trash.delete([item.path for item in items], caption_ext=caption_ext)
+    except TrashError as error:
+        if error.done is None:
+            raise
+        ticket, problem = error.done, str(error)
+    return bring_back(ticket, trash, len(paths & set(ticket.paths))), problem
+
+
+def bring_back(ticket: Ticket, trash: Trash, count: int) -> Undo:
+    """How ``count`` pictures are brought back from the trash."""
 
     def back() -> str:
         return f"{plural(len(trash.undo(ticket.id)), 'file')} back from the trash."
 
-    return Undo(f"{plural(len(items), 'picture')} deleted", back)
+    return Undo(f"{plural(count, 'picture')} deleted", back)
 
 
 def bring(paths: Sequence[Path], folder: Path, trash: Trash, caption_ext: str) -> Undo:

@@ -26,7 +26,7 @@ from backend.datasets.sidecar import SIDECAR
 from backend.datasets.trash import Trash
 from backend.files import atomic_file
 from backend.home import home
-from tui.datasets.pictures import Undo
+from tui.datasets.pictures import Undo, bring_back
 from tui.pictures.caption_desk import CaptionDesk, Draft
 from tui.pictures.row import PictureRow
 from tui.text import clip, one_line, plural
@@ -369,8 +369,8 @@ class DatasetSession:
         try:
             applied = self._journal.apply(planned)
         except JournalError as error:
-            if error.begun is not None:
-                self.undos.append(self._edit_undo(error.begun, planned.title))
+            if error.edit:
+                self.undos.append(self._edit_undo(error.edit, planned.title))
             raise
         return applied, self._edit_undo(applied.id, applied.title) if applied.changed else None
 
@@ -385,10 +385,15 @@ class DatasetSession:
         return Undo(title, back)
 
     def last_undo(self) -> Undo | None:
-        """What can be taken back: the newest of this session, else a bulk edit of an earlier one (reads)."""
+        """What can be taken back: the newest of this session, else of earlier ones (reads).
+
+        Of those there are bulk edits and the trash.
+        """
         if self.undos:
             return self.undos[-1]
-        entry = self._journal.last(self.folder)
+        entry, ticket = self._journal.last(self.folder), self.trash.last(self.folder, replaced=False)
+        if ticket is not None and (entry is None or ticket.id > entry.id):  # ids begin with the time
+            return bring_back(ticket, self.trash, len(ticket.paths))
         return self._edit_undo(entry.id, entry.title) if entry is not None else None
 
     def unfinished(self) -> list[str]:

@@ -75,7 +75,7 @@ class CaptionJobScreen(ModalScreen[Asked | None], inherit_bindings=False):
     CaptionJobScreen #cost { width: 1fr; color: $text-muted; }
     CaptionJobScreen #about { color: $text-muted; height: 1; }
     CaptionJobScreen Input { border: none; height: 1; padding: 0 1; background: $boost; margin-bottom: 1; }
-    CaptionJobScreen Input:focus { background: $primary-muted; }
+    CaptionJobScreen Input:focus { border: none; background: $primary-muted; }
     CaptionJobScreen #problem { height: auto; min-height: 1; color: $text-error; }
     CaptionJobScreen #hint { color: $text-muted; }
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from backend.datasets.captions import tags, trained
+from backend.datasets.captions import OTHER, tags, trained
 from backend.datasets.problems import Severity
 from backend.datasets.rules.registry import Dataset, LintOptions, item_rule, plural, relative, whole_rule
 from backend.datasets.scan import Item
@@ -21,8 +21,10 @@ _WORDS = 5  # words that are more than a manner of speaking
     fix="write an empty caption to fill in",
 )
 def missing(item: Item, options: LintOptions) -> Iterator[str]:
-    """No caption file, and no default caption."""
-    if item.caption is None and item.caption_problem is None and not options.default_caption:
+    """No caption file, and no default caption. A picture that cannot be read needs none."""
+    if item.header is None or item.caption is not None or item.caption_problem is not None:
+        return
+    if not options.default_caption:
         instead = "the trigger word alone" if options.trigger else "an empty text"
         yield f"has no caption ({item.caption_path.name}); it trains with {instead}"
 
@@ -52,9 +54,19 @@ def orphan(dataset: Dataset, _: LintOptions) -> Iterator[tuple[str, str]]:
 )
 def not_utf8(item: Item, options: LintOptions) -> Iterator[str]:
     """A caption in another encoding; the trainer leaves its picture out."""
-    if item.caption_problem is not None:
-        outcome = "its picture is left out" if options.default_caption is None else "default_caption is used"
-        yield f"has a caption that {item.caption_problem}; {outcome}"
+    if item.caption_problem is not None and item.caption_encoding == OTHER:
+        yield f"has a caption that {item.caption_problem}; {_instead(options)}"
+
+
+@item_rule("caption-unreadable", Severity.ERROR, "a caption that cannot be read")
+def unreadable(item: Item, options: LintOptions) -> Iterator[str]:
+    """No permission, a folder of that name; the trainer leaves its picture out."""
+    if item.caption_problem is not None and item.caption_encoding != OTHER:
+        yield f"has a caption that {item.caption_problem}; {_instead(options)}"
+
+
+def _instead(options: LintOptions) -> str:
+    return "its picture is left out" if options.default_caption is None else "default_caption is used"
 
 
 @item_rule(

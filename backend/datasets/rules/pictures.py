@@ -16,6 +16,10 @@ SUFFIXES = {
     "PNG": (".png",),
     "WEBP": (".webp",),
 }  # of formats that the trainer reads
+CONVERTED = ("picture-animated", "picture-rotated", "picture-alpha", "picture-cmyk")
+"""Rules about what training makes of a picture anyway: upright, RGB, one frame. Mending saves that."""
+
+_CONVERT = "save it as training sees it, an upright RGB PNG; the original goes to the trash"
 _EXTREME = 2.5  # width over height, or the other way round: SDXL's training went no further than 2.4
 _ROTATED = {3: "upside down", 6: "on its side", 8: "on its side"}
 
@@ -34,7 +38,7 @@ def truncated(item: Item, _: LintOptions) -> Iterator[str]:
         yield "is truncated: its end is missing; training leaves it out"
 
 
-@item_rule("picture-animated", Severity.WARNING, "an animation")
+@item_rule("picture-animated", Severity.WARNING, "an animation", fix=_CONVERT)
 def animated(item: Item, _: LintOptions) -> Iterator[str]:
     """More than one frame."""
     if item.header is not None and item.header.frames > 1:
@@ -84,7 +88,7 @@ def aspect(item: Item, _: LintOptions) -> Iterator[str]:
         yield f"is very {'wide' if ratio > 1 else 'tall'} ({shown}); crop it, or it trains as a strip"
 
 
-@item_rule("picture-rotated", Severity.INFO, "a picture turned by EXIF", fix=None)
+@item_rule("picture-rotated", Severity.INFO, "a picture turned by EXIF", fix=_CONVERT)
 def rotated(item: Item, _: LintOptions) -> Iterator[str]:
     """An EXIF orientation; this trainer turns the picture, other programs may not."""
     if item.header is not None and item.header.orientation != 1:
@@ -92,14 +96,14 @@ def rotated(item: Item, _: LintOptions) -> Iterator[str]:
         yield f"is stored {how} and turned by EXIF; training turns it, other programs may not"
 
 
-@item_rule("picture-alpha", Severity.INFO, "a picture with transparency")
+@item_rule("picture-alpha", Severity.INFO, "a picture with transparency", fix=_CONVERT)
 def alpha(item: Item, _: LintOptions) -> Iterator[str]:
     """Transparency, which training drops."""
     if item.header is not None and item.header.alpha:
         yield "has transparency; training drops it, and what colour lies under it shows"
 
 
-@item_rule("picture-cmyk", Severity.WARNING, "a picture in print colours")
+@item_rule("picture-cmyk", Severity.WARNING, "a picture in print colours", fix=_CONVERT)
 def cmyk(item: Item, _: LintOptions) -> Iterator[str]:
     """CMYK, whose colours shift when they are made RGB."""
     if item.header is not None and item.header.mode == "CMYK":

@@ -42,10 +42,11 @@ def near(dataset: Dataset, _: LintOptions) -> Iterator[tuple[str, str]]:
 
 @whole_rule("stem-shared", Severity.WARNING, "two pictures that share a caption")
 def stem_shared(dataset: Dataset, _: LintOptions) -> Iterator[tuple[str, str]]:
-    """The same name with two extensions: both use one caption file."""
+    """The same name with two extensions: both use one caption file; one that is excluded does not count."""
     stems: dict[str, list[str]] = defaultdict(list)
     for item in dataset.items:
-        stems[os.path.splitext(item.name)[0]].append(item.name)
+        if not item.excluded:
+            stems[os.path.splitext(item.name)[0]].append(item.name)
     for names in stems.values():
         for name in sorted(names)[1:]:
             yield name, f"shares its caption with {sorted(names)[0]}: the names differ in the extension only"

@@ -336,7 +336,7 @@ class CaptionCourier:
         return Call(folder, data["names"], data.get("app_id"), data.get("call_id"))
 
     def _note(self, call: Call) -> None:
-        write_json(self._job.path / _CALL, asdict(call))
+        write_json(self._job.path / _CALL, asdict(call), escape=True)  # names of pictures
 
 
 def _roots(numbered: Mapping[str, Item], model: str) -> tuple[Root, list[Root]]:

@@ -109,10 +109,15 @@ class _Work:
         try:
             image = open_picture(item.path)
         except PictureError as error:
+            if not self._request.folder.is_dir():
+                raise DatasetError(
+                    f"the folder {self._request.folder} is gone; captions so far are kept as drafts, and "
+                    "captioning goes on from there when it is back and started again"
+                ) from None
             self._put(Result(item.name, None, f"the picture {error}"))
             return None
-        if (crop := item.crop) is not None:
-            image = image.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
+        if item.crop is not None and item.crop.fits(*image.size):  # else training does not use it either
+            image = image.crop(item.crop.corners)
         image.thumbnail((_LONGEST_EDGE, _LONGEST_EDGE))
         return image
 

@@ -14,6 +14,7 @@ from backend.datasets.lint import RULES, LintOptions, lint
 from backend.datasets.mend import mend, safe
 from backend.datasets.phash import find_duplicates
 from backend.datasets.problems import Problem
+from backend.datasets.rules.pictures import CONVERTED
 from backend.datasets.scan import scan_all
 from backend.datasets.sidecar import SIDECAR, Box, Marks, marks_of, set_marks
 from tests.backend.datasets.conftest import captioned, draw
@@ -82,6 +83,12 @@ def cut(folder: Path) -> None:
     (folder / "x.jpg").write_bytes(raw[: len(raw) // 2])
 
 
+def lock(folder: Path) -> None:
+    """A caption that nobody can read, not even root."""
+    draw(folder / "x.png", (96, 96), 77)
+    (folder / "x.txt").mkdir()
+
+
 def twin(folder: Path) -> None:
     draw(folder / "g00.jpg", (96, 96), 99)
 
@@ -122,6 +129,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "caption-empty": (caption("x", b" \n"), "x.png"),
     "caption-orphan": (lambda folder: (folder / "x.txt").write_text("x", encoding="utf-8"), "x.txt"),
     "caption-not-utf8": (caption("x", "zork café".encode("latin-1")), "x.png"),
+    "caption-unreadable": (lock, "x.png"),
     "caption-bom": (caption("x", b"\xef\xbb\xbfzork, own"), "x.png"),
     "caption-over-t5": (caption("x", b"zork " + b"word " * 600), "x.png"),
     "caption-over-clip": (caption("x", b"zork " + b"word " * 90), "x.png"),
@@ -166,6 +174,18 @@ def test_utf16_is_told_as_a_mark(good: Path) -> None:
     assert [problem.rule for problem in look(good)] == ["caption-bom"]
 
 
+def test_excluding_one_of_two_that_share_a_caption_is_enough(good: Path) -> None:
+    twin(good)
+    set_marks(good / "g00.jpg", Marks(excluded=True))
+    assert look(good) == []
+
+
+def test_a_picture_that_cannot_be_read_needs_no_caption(good: Path) -> None:
+    (good / "g00.png").write_bytes(b"")
+    (good / "g00.txt").unlink()
+    assert [problem.rule for problem in look(good)] == ["picture-unreadable"]
+
+
 def test_excluded_pictures_are_left_alone_and_a_crop_counts(good: Path) -> None:
     picture("x.png", (300, 100))(good)
     set_marks(good / "x.png", Marks(excluded=True))
@@ -178,7 +198,8 @@ def test_excluded_pictures_are_left_alone_and_a_crop_counts(good: Path) -> None:
     ("rule", "left"),
     [("caption-missing", "caption-empty"), ("caption-orphan", None), ("caption-not-utf8", None),
      ("caption-bom", None), ("trigger-missing", None), ("picture-extension", None), ("crop-outside", None),
-     ("duplicate-exact", None)],
+     ("duplicate-exact", None), ("picture-animated", None), ("picture-rotated", None),
+     ("picture-alpha", None), ("picture-cmyk", None)],
 )  # fmt: skip
 def test_what_has_a_fix_is_mended(good: Path, rule: str, left: str | None) -> None:
     FAULTS[rule][0](good)
@@ -213,7 +234,7 @@ def test_mending_is_not_taken_back_over_what_others_wrote_since(good: Path) -> N
 def test_rules_with_a_fix_are_those_that_can_be_mended() -> None:
     assert {rule.id for rule in RULES.values() if rule.fix} == {
         "caption-missing", "caption-orphan", "caption-not-utf8", "caption-bom", "trigger-missing",
-        "picture-extension", "crop-outside", "duplicate-exact",
+        "picture-extension", "crop-outside", "duplicate-exact", *CONVERTED,
     }  # fmt: skip
 
 

@@ -14,12 +14,13 @@ import zlib
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from backend.datasets import thumbnails as thumbnails_module
 from backend.datasets.captions import placeholders, read, tag_counts, tags, trained
+from backend.datasets.errors import DatasetError
 from backend.datasets.index import Index
-from backend.datasets.phash import NEAR, Fingerprint, find_duplicates, near_groups
+from backend.datasets.phash import NEAR, Fingerprint, find_duplicates, fingerprint, near_groups
 from backend.datasets.scan import scan_all
 from backend.datasets.sidecar import Box
 from backend.datasets.thumbnails import ThumbnailError, Thumbnails
@@ -125,6 +126,28 @@ def test_pictures_that_are_the_same(folder: Path) -> None:
     assert len(Index(folder).hashes(items, "perceptual")) == len(items)
     assert find_duplicates(items, index=Index(folder)) == found
     assert find_duplicates(items, cancelled=lambda: True).exact == ()
+
+
+def test_pictures_too_large_to_decode_are_not_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("1", (9_000, 8_000), 1).save(folder / "a.png")  # 72 megapixels in a few kilobytes
+    draw(folder / "b.png", (200, 150))
+    decoded: list[str] = []
+    load = Image.Image.load
+    monkeypatch.setattr(Image.Image, "load", lambda image: decoded.append(str(image)) or load(image))
+    with pytest.raises(DatasetError, match="too many pixels"):
+        fingerprint(folder / "a.png")
+    assert decoded == []
+    assert find_duplicates(scan_all(folder).items).near == ()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_picture_looks_as_it_is_shown(folder: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = draw(folder / "a.png", (400, 300), exif=exif)
+    with Image.open(turned) as image:
+        ImageOps.exif_transpose(image).save(folder / "b.png")
+    assert fingerprint(turned).near(fingerprint(folder / "b.png"))
 
 
 def test_bands_find_every_pair_that_is_near() -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from backend.datasets.captions import Caption
 from backend.datasets.errors import DatasetError
 from backend.datasets.headers import HeaderError, read_header
 from backend.datasets.index import Index
 from backend.datasets.scan import FIRST_BATCH, Item, scan, scan_all, scan_one
 from backend.datasets.sidecar import SIDECAR, Box, Marks, set_marks
 from backend.trainer.dataset import find_pictures
+from backend.trainer.pictures import open_picture
 from tests.backend.datasets.conftest import captioned, draw
 
 NAMES = ["new\nline.png", "[bold]markup[/].png", "🦊 fox.png", "b/c.png", "spaces  .png"]
@@ -77,6 +79,25 @@ def test_the_index_spares_reading_and_notices_changes(folder: Path, monkeypatch:
     assert again.items[0].excluded
     assert again.items[3].size == (8, 8)
     assert tuple(Index(folder).load()) == again.items
+
+
+def test_what_could_not_be_read_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captioned(folder / "a.png", "x")
+    captioned(folder / "b.png", "y", seed=1)
+
+    def refused(*_: object) -> object:
+        raise HeaderError("cannot be read (permission denied)")
+
+    unread = Caption(None, "", "cannot be read (permission denied)")
+    with monkeypatch.context() as patched:
+        patched.setattr("backend.datasets.scan.read_header", refused)
+        patched.setattr("backend.datasets.scan.read_caption", lambda path: unread)
+        assert [item.problem is None for item in scan_all(folder, index=Index(folder)).items] == [
+            False,
+            False,
+        ]
+    again = scan_all(folder, index=Index(folder)).items  # rights were given: the files' times are as before
+    assert [(item.problem, item.caption_problem) for item in again] == [(None, None), (None, None)]
 
 
 def test_a_damaged_index_is_made_anew(folder: Path) -> None:
@@ -177,7 +198,7 @@ def test_bombs_and_rubbish_are_refused_without_decoding(folder: Path) -> None:
     (folder / "empty.png").write_bytes(b"")
     (folder / "text.png").write_text("no picture", encoding="utf-8")
     found = {item.name: item.problem or "" for item in scan_all(folder).items}
-    assert "can be trusted" in found["bomb.png"]
+    assert found["bomb.png"] == "has more pixels than can be trusted (179 million)"
     assert "0 bytes" in found["empty.png"]
     assert "not a picture" in found["text.png"]
 
@@ -189,6 +210,19 @@ def test_a_missing_end_is_seen(folder: Path, suffix: str) -> None:
     cut = folder / f"cut.{suffix}"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     assert read_header(cut).truncated
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_film_behind_a_picture_is_no_missing_end(folder: Path, progressive: bool) -> None:
+    exif = Image.Exif()
+    exif[0x9286] = b"ASCII\0\0\0 with an end mark \xff\xd9 as a thumbnail has"
+    whole = draw(folder / "whole.jpg", (400, 300), exif=exif, progressive=progressive).read_bytes()
+    film = folder / "film.jpg"
+    film.write_bytes(whole + b"ftypmp42" + bytes(range(200)) * 500)
+    assert not read_header(film).truncated
+    assert open_picture(film).size == (400, 300)
+    film.write_bytes(whole[: len(whole) * 2 // 3] + b"\0" * 100_000)
+    assert read_header(film).truncated
 
 
 def test_a_cut_webp_is_refused(folder: Path) -> None:
