@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from textual import events
 
 from backend.datasets.drafts import Drafts
 from backend.datasets.edits import FindReplace
@@ -39,6 +40,19 @@ async def test_a_caption_is_edited_saved_and_taken_back(tmp_path: Path, folder: 
         await pilot.press("escape", "u")
         await until(lambda: (folder / "bear.txt").read_text() == "a bear, snow, snow")
         await until(lambda: editor.text == "a bear, snow, snow")
+
+
+async def test_what_is_pasted_into_a_caption_is_text_and_no_path(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("enter", "end")
+        app.post_message(events.Paste(", in a tree"))
+        await until(lambda: screen.query_one(CaptionEditor).text == "[trigger], an ape, tree, in a tree")
+        await pilot.press("escape")  # its handling comes after the paste's
+        await until(lambda: screen.focused is screen.pictures)
+        assert not screen.workers or all(worker.group != "import" for worker in screen.workers)
+        assert said(app) == ""
 
 
 async def test_every_printable_key_is_text_in_the_editor(tmp_path: Path, folder: Path) -> None:

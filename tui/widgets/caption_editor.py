@@ -21,6 +21,7 @@ from tui.widgets.shown import put_text, put_titles
 if TYPE_CHECKING:
     from rich.style import Style
     from rich.text import Text
+    from textual import events
     from textual.widget import Widget
 
     from backend.datasets.tokens import Tokens
@@ -106,6 +107,10 @@ class CaptionEditor(TextArea):
         self._loaded = self._as_loaded = ""
         self.heard = ""  # the text that the screen knows; typing is told by messages, which take their time
         self.read_only = True
+
+    def on_paste(self, event: events.Paste) -> None:
+        """It is text here; what is pasted elsewhere, the screen takes for paths of pictures."""
+        event.stop()
 
     def action_copy(self) -> None:
         """Copy the selection; without one nothing, so that ctrl+c never ends the app from within a text."""
