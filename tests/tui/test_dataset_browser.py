@@ -187,6 +187,25 @@ async def test_drafts_outlive_the_app(tmp_path: Path, folder: Path) -> None:
         assert screen.query_one(CaptionEditor).text == "red [trigger], an ape, tree"
 
 
+async def test_a_draft_that_a_full_disk_refused_is_written_when_the_browser_is_left(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(120, 36)) as pilot:
+        screen = await open_browser(pilot)
+        with monkeypatch.context() as patched:
+            patched.setattr("backend.datasets.drafts.write_json", full)
+            await pilot.press("enter", *"mine ")
+            await until(lambda: "The draft is not on disk" in said(app))
+        assert not screen.session.read_drafts()
+        await pilot.press("escape", "escape")
+        await until(lambda: app.screen is not screen)
+        await until(lambda: [draft.text[:5] for draft in screen.session.read_drafts().values()] == ["mine "])
+
+
 async def test_a_caption_that_others_changed_too_is_not_overwritten_unasked(
     tmp_path: Path, folder: Path
 ) -> None:

@@ -65,9 +65,11 @@ class DatasetWriting:
 
     @work(group="drafts", exit_on_error=False)
     async def _keep_drafts(self) -> None:
+        paths = self.take_dirty()
         try:
-            await asyncio.to_thread(self.write_drafts, self.take_dirty())
+            await asyncio.to_thread(self.write_drafts, paths)
         except (DatasetError, OSError) as error:
+            self.dirty |= paths.keys()  # tried again at the next key, and when the browser is left
             self._browser.failed(f"The draft is not on disk: {error}")
 
     def on_caption_editor_save_wanted(self) -> None:
