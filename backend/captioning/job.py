@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,7 @@ from backend.runs.registry import Registry
 from backend.runs.stream import EventWriter
 from backend.runs.tail import read_view
 
+_ROOM = 2**16  # bytes on a disk without which not even a sentence may have been written
 _PATIENCE = 10.0  # seconds for a process to leave that has said its last word
 
 ENDED = ("finished", "stopped", "failed")
@@ -302,8 +304,19 @@ class Follower:
                 self.progress.state = "stopped"  # ended at once, by a launcher
                 return new
             self.progress.state = "failed"
-            self.progress.detail = f"it ended without a word; its output is in {self._job.path / 'log.txt'}"
+            self.progress.detail = _silence(self._job.path)
         return new
+
+
+def _silence(folder: Path) -> str:
+    """Why a process may have ended without a word."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(folder).free < _ROOM:
+            return (
+                f"the disk with {folder} is full; make room and start captioning again, it goes on where it "
+                "stopped"
+            )
+    return f"it ended without a word; its output is in {folder / 'log.txt'}"
 
 
 def read_progress(file: Path) -> Progress:
@@ -365,7 +378,8 @@ class ProgressWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # each line was flushed; what a full disk refused is refused again
+            self._file.close()
         if self._events is not None:
             self._events.close()
 

@@ -76,13 +76,22 @@ def ended(job: CaptionJob) -> str:
 def test_pictures_are_captioned_over_there_and_drafts_are_here(
     cloud: LoopbackCloud, tmp_path: Path, folder: Path, florence: Path
 ) -> None:
+    (folder / "broken.png").symlink_to("nowhere.png")  # which cannot be sent, and holds nothing up
+    (folder / "empty.png").write_bytes(b"")
+    odd = os.fsdecode(b"caf\xe9")
+    Image.new("RGB", (64, 60)).save(folder / f"{odd}.png")
     job = job_of(tmp_path, folder, florence)
     job.start(environment=dict(os.environ))
     assert ended(job) == "finished", (job.path / "log.txt").read_text()
     progress = read_progress(job.progress_file)
-    assert sorted(progress.results) == ["a.png", "b [x].png", "c\n\N{FOX FACE}.png"]
+    assert [(result.name, result.problem) for result in progress.problems] == [
+        ("broken.png", "the picture is a link to a file that does not exist"),
+        ("empty.png", "the picture is empty: it has 0 bytes"),
+    ]
+    captioned = {name for name, result in progress.results.items() if result.caption is not None}
+    assert captioned == {"a.png", "b [x].png", "c\n\N{FOX FACE}.png", f"{odd}.png"}
     drafts = {draft.path.name: draft.text for draft in Drafts(job.drafts).all(folder)}
-    assert set(drafts) == {"a.txt", "b [x].txt", "c\n\N{FOX FACE}.txt"}
+    assert set(drafts) == {"a.txt", "b [x].txt", "c\n\N{FOX FACE}.txt", f"{odd}.txt"}
     assert all(text.startswith("sks, ") for text in drafts.values())
     assert [path.name for path in folder.glob("*.txt")] == ["has.txt"]
     note = json.loads((job.path / "call.json").read_text())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from backend.captioning.job import CaptionJob, Progress, Result, make_job, read_progress
+from backend.captioning.job import CaptionJob, Progress, ProgressWriter, Result, make_job, read_progress
 from backend.captioning.request import CaptionRequest
 from backend.datasets.drafts import Drafts
 from backend.datasets.sidecar import Box, Marks, set_marks
@@ -192,6 +192,36 @@ def test_names_that_are_no_unicode_are_captioned(tmp_path, folder, florence) -> 
     code, progress = run(job)
     assert (code, progress.state, list(progress.results)) == (0, "finished", [odd])
     assert list(drafts_of(job)) == [os.fsdecode(b"caf\xe9.txt")]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+def test_a_full_disk_ends_it_with_a_sentence(tmp_path, folder, florence, monkeypatch, capsys) -> None:
+    job = job_of(tmp_path, folder, florence)
+    real = ProgressWriter.__init__
+
+    def full(self, file, events=None):
+        real(self, file)
+        self._file = open("/dev/full", "ab")  # noqa: SIM115 - closed by the writer
+
+    monkeypatch.setattr(ProgressWriter, "__init__", full)
+    assert main([str(job.path)]) == 1
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("the disk is full; make room and start captioning again")
+
+
+def test_the_prompt_is_filled_in_for_each_picture(tmp_path, folder, qwen, monkeypatch) -> None:
+    (folder / "a.txt").write_text("a red thing\n", encoding="utf-8")
+    asked = []
+    real = Captioner.caption
+    monkeypatch.setattr(
+        Captioner, "caption", lambda s, images, prompts: asked.extend(prompts) or real(s, images, prompts)
+    )
+    job = job_of(
+        tmp_path, folder, qwen, prompt="{trigger}: so far {caption}.", trigger="sks", everything=True,
+        names=("a.png", "b.png"),
+    )  # fmt: skip
+    assert run(job)[0] == 0
+    assert asked == ["sks: so far a red thing.", "sks: so far ."]
 
 
 def test_too_little_memory_means_fewer_at_a_time(tmp_path, folder, florence, monkeypatch) -> None:

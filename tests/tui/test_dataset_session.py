@@ -12,7 +12,7 @@ from backend.datasets.edits import AddPrefix
 from backend.datasets.errors import DatasetError
 from backend.datasets.prepare import PrepareOptions
 from backend.datasets.scan import scan_all
-from tests.backend.datasets.test_cut_short import full
+from tests.backend.datasets.conftest import full
 from tests.tui.dataset_folders import make_dataset
 from tui.datasets import pictures
 from tui.datasets.pictures import Undo

@@ -138,6 +138,7 @@ class CaptionCourier:
         if call.app_id is None or not await self._gateway.is_running(call.app_id):
             items = await asyncio.to_thread(self._left)
             self._total = len(self._results) + len(items)
+            items = self._readable(items)
             if not items:
                 return False
             volume = volume or await self._gateway.volume(self._place.volume)
@@ -158,6 +159,14 @@ class CaptionCourier:
         request = self._request
         items = wanted(request, scan_all(request.folder, caption_ext=request.caption_ext).items, self._drafts)
         return [item for item in items if item.name not in self._results]
+
+    def _readable(self, items: Sequence[Item]) -> list[Item]:
+        """Those that can be sent; what is wrong with the others is said, and they hold nothing up."""
+        for item in items:
+            if item.problem is not None:
+                self._results[item.name] = result = Result(item.name, None, f"the picture {item.problem}")
+                self._writer.result(result)
+        return [item for item in items if item.problem is None]
 
     async def _launch(self, items: Sequence[Item], volume: ModalVolume, before: Call) -> Call:
         seconds = self._place.seconds  # refuses a budget that pays for nothing, before anything is sent

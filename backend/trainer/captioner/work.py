@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -52,7 +53,8 @@ def run_job(job: CaptionJob, request: CaptionRequest) -> int:
             if not isinstance(error, TrainingError | DatasetError):
                 print(redact("".join(traceback.format_exception(error))), file=sys.stderr)
             print(sentence, file=sys.stderr)
-            writer.state("failed", len(work.results), work.total, sentence)
+            with contextlib.suppress(OSError):  # a full disk: whoever follows sees that it ended, and why
+                writer.state("failed", len(work.results), work.total, sentence)
             return 1
         writer.state("finished", len(work.results), work.total)
     return 0

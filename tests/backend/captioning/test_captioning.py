@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,6 +82,17 @@ def test_a_process_that_died_without_a_word_has_failed(tmp_path: Path) -> None:
     assert follower.progress.state == "failed"
     assert "log.txt" in follower.progress.detail
     assert follower.read() == []
+
+
+def test_a_process_that_could_not_even_say_that_the_disk_is_full(tmp_path: Path, monkeypatch) -> None:
+    job = CaptionJob(tmp_path)
+    with ProgressWriter(job.progress_file) as writer:
+        writer.state("captioning", 0, 2)
+    monkeypatch.setattr("backend.captioning.job.shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    follower = Follower(job)
+    follower.read()
+    assert follower.progress.state == "failed"
+    assert follower.progress.detail.startswith(f"the disk with {tmp_path} is full; make room")
 
 
 def test_what_a_person_wrote_meanwhile_wins(tmp_path: Path) -> None:

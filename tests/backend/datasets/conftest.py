@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -37,3 +40,17 @@ def captioned(path: Path, text: str, size: tuple[int, int] = (64, 48), seed: int
     draw(path, size, seed)
     path.with_suffix(".txt").write_text(text, encoding="utf-8")
     return path
+
+
+def full(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, after: int) -> None:
+    """Make a function fail as a full disk does from the call after the first ``after`` on."""
+    real: Callable[..., Any] = getattr(module, name)
+    calls: list[object] = []
+
+    def fails(path: Path, *rest: Any, **options: Any) -> Any:
+        calls.append(path)
+        if len(calls) > after:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(module, name, fails)

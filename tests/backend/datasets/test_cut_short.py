@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +17,7 @@ from backend.datasets.mend import mend
 from backend.datasets.problems import Problem
 from backend.datasets.scan import Item, scan_all
 from backend.datasets.trash import Trash, TrashError
-from tests.backend.datasets.conftest import captioned, draw
+from tests.backend.datasets.conftest import captioned, draw, full
 
 OPTIONS = LintOptions(resolutions=(32,), trigger="zork")
 MANY = 60  # more than the journal keeps edits
@@ -30,20 +28,6 @@ def items(folder: Path) -> tuple[Item, ...]:
     for name in "abc":
         captioned(folder / f"{name}.png", name, seed=ord(name))
     return scan_all(folder).items
-
-
-def full(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, after: int) -> None:
-    """Make a function fail as a full disk does from the call after the first ``after`` on."""
-    real: Callable[..., Any] = getattr(module, name)
-    calls: list[object] = []
-
-    def fails(path: Path, *rest: Any, **options: Any) -> Any:
-        calls.append(path)
-        if len(calls) > after:
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        return real(path, *rest, **options)
-
-    monkeypatch.setattr(module, name, fails)
 
 
 def found(folder: Path, rule: str) -> list[Problem]:
