@@ -206,7 +206,7 @@ def test_the_image_cannot_be_built(pretend: Callable[..., Client]) -> None:
 
 
 def test_the_volume_is_full(pretend: Callable[..., Client]) -> None:
-    computer = pretend(pause=0.02, deeds={"1": {"25": "fill"}})
+    computer = pretend(pause=0.02, deeds={"1": {"150": "fill"}})  # when step 20 is committed for sure
     computer.cloud.knobs.volume_limit = 12 << 20
     run = computer.launch("train.steps=2000")
     status = computer.wait_for_end(run)

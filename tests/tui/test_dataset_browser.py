@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from textual.widgets import Checkbox, Input, RadioButton
 
 from backend.datasets.phash import Fingerprint, fingerprint
@@ -51,6 +52,16 @@ async def test_cursor_keys_of_the_list(tmp_path: Path, folder: Path) -> None:
         await open_browser(pilot)
         places = await press_and_see(pilot, "down j up k right l left h end home G g pagedown pageup")
         assert places == [1, 2, 1, 0, 1, 2, 1, 0, 4, 0, 4, 0, 4, 0]
+
+
+async def test_a_large_size_is_shown_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    Image.new("1", (13000, 13000)).save(folder / "map.png")
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_browser(pilot)
+        await until(lambda: " 13000x13000 (no ca" in screen_text(app))
 
 
 async def test_the_grid_its_keys_and_its_thumbnails(tmp_path: Path, folder: Path) -> None:

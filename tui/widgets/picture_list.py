@@ -56,7 +56,7 @@ class PictureList(PictureView):
         size = f"{row.size[0]}x{row.size[1]}" if row.size else ""
         room = width - 5
         name_width = max(8, min(28, room * 2 // 5))
-        size_width = 10 if room > 30 else 0
+        size_width = max(10, len(size) + 1) if room > 30 else 0
         words = "(no caption)" if row.caption is None else row.caption
         segments = [
             tick,
@@ -65,7 +65,7 @@ class PictureList(PictureView):
             Segment(fit(row.name, name_width), muted if row.excluded else base),
         ]
         if size_width:
-            segments.append(Segment(size.rjust(size_width)[-size_width:], muted))
+            segments.append(Segment(size.rjust(size_width), muted))
         rest = room - name_width - size_width - 1
         segments.append(
             Segment(" " + fit(words[:500], rest) if rest > 0 else "", muted if row.caption is None else base)
