@@ -75,30 +75,32 @@ class Press(NamedTuple):
     cpu: float
 
 
-async def press(screen: DatasetBrowserScreen, key: str) -> Press:
-    """Press a key that moves the cursor."""
+async def press(screen: DatasetBrowserScreen, key: str) -> Press | None:
+    """Press a key that moves the cursor; None if it stood at the end already, where nothing is painted."""
     app, shelf, go = screen.app, screen.shelf, screen.shelf.go
     assert isinstance(app, PaintedApp)
-    moved = False
+    moved: bool | None = None
 
     def going(index: int) -> bool:
         nonlocal moved
-        moved = True
         app.painted.clear()  # the next one shows it
-        return go(index)
+        moved = go(index)
+        if not moved:
+            app.painted.set()
+        return moved
 
     shelf.go = going  # type: ignore[method-assign]
     wall, cpu = time.perf_counter(), time.thread_time()
     # To the app itself: the pilot waits for more than the paint.
     app.simulate_key(key)
     async with asyncio.timeout(10):
-        while not moved or not app.painted.is_set():
+        while moved is None or not app.painted.is_set():
             app.painted.clear()
             await app.painted.wait()
     took = Press(time.perf_counter() - wall, time.thread_time() - cpu)
     shelf.go = go  # type: ignore[method-assign]
     await asyncio.sleep(0.03)
-    return took
+    return took if moved else None
 
 
 async def measure(root: Path, grid: bool, order: list[str], keys: int) -> tuple[list[Press], list[Press]]:
@@ -123,12 +125,12 @@ async def measure(root: Path, grid: bool, order: list[str], keys: int) -> tuple[
         busy: list[Press] = []
         # Problems come last; a small dataset may be read before so many keys are pressed.
         while len(busy) < keys and not (len(busy) > 1 and screen.feed and screen.feed.calm):
-            busy.append(await press(screen, next(turn)))
+            busy += filter(None, [await press(screen, next(turn))])
         deadline = time.monotonic() + 120
         while not (screen.feed and screen.feed.calm) and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
         await asyncio.sleep(1)
-        return busy, [await press(screen, next(turn)) for _ in range(keys)]
+        return busy, list(filter(None, [await press(screen, next(turn)) for _ in range(keys)]))
 
 
 def words(times: list[Press]) -> str:

@@ -17,7 +17,7 @@ with quick_imports():
     from textual.binding import Binding, BindingType
 
     from backend.home import home
-    from tui.idle_collector import QUIET, IdleCollector
+    from tui.idle_collector import QUIET, TYPING, IdleCollector
     from tui.messages import EditConfig, OperationFailed, RunChosen, RunStarted
     from tui.modes import MODE_TABLE, make_screen
     from tui.quitting import quit_question
@@ -224,6 +224,11 @@ class FluxLoraApp(App[int], inherit_bindings=False):
         if isinstance(event, events.InputEvent):
             self._collector.touch()
         await super().on_event(event)
+
+    @property
+    def typing(self) -> bool:
+        """Whether the next key is likely to come at once; for any thread."""
+        return self._collector.rest < TYPING
 
     @property
     def cloud(self) -> Cloud:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 QUIET = 0.8  # seconds without input that make a pause
+TYPING = 0.15  # seconds after a key in which the next one is likely
 LATE = 400  # collections of the middle generation before Python runs a full one by itself; its own is 10
 DUE = 10  # and before one is worth while in a pause
 SHARE = 50  # a collection that took a second is not repeated for so many
@@ -46,10 +47,15 @@ class IdleCollector:
         """A key or the mouse: no pause now."""
         self._input = self._clock()
 
+    @property
+    def rest(self) -> float:
+        """Seconds without input."""
+        return self._clock() - self._input
+
     def look(self) -> bool:
         """Collect if it is due and nobody is typing; whether it did."""
         now = self._clock()
-        if now - self._input < QUIET or now < self._not_before or gc.get_count()[2] < DUE:
+        if self.rest < QUIET or now < self._not_before or gc.get_count()[2] < DUE:
             return False
         gc.collect()
         after = self._clock()

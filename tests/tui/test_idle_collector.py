@@ -82,3 +82,13 @@ def test_slow_collections_are_rare(
     assert not collector.look()
     clock.now += 0.2
     assert collector.look()
+
+
+def test_somebody_types_until_a_key_is_a_moment_ago() -> None:
+    clock = Clock()
+    collector = IdleCollector(clock)
+    clock.now += 5
+    assert collector.rest == 5
+    collector.touch()
+    clock.now += 0.25
+    assert collector.rest == 0.25

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ _APART = 0.25  # seconds between two pictures of a scan under way
 _SHARE = 10  # at least so many times what showing the last picture took lies between two of them
 _CALM = 0.3  # seconds without a change after which problems are looked for
 _COMPARED = 1500  # pictures; more are not compared with each other unasked
+_ASIDE = 0.002  # seconds that a scan leaves the interpreter to somebody who types, a picture
+_PATIENCE = 2.0  # seconds at most that the search for problems waits for a pause of the keys
 _BACK = 1.0  # seconds between looks for a folder that is gone
 
 
@@ -35,6 +38,7 @@ class DatasetFeed:
         session: What to keep true.
         changed: Told what is new, on the event loop.
         failed: Told, as a sentence, what could not be read.
+        typing: Whether somebody types: then reading takes its time. Asked in any thread.
     """
 
     def __init__(
@@ -42,8 +46,10 @@ class DatasetFeed:
         session: DatasetSession,
         changed: Callable[[What], None],
         failed: Callable[[str], None],
+        *,
+        typing: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._session, self._changed, self._failed = session, changed, failed
+        self._session, self._changed, self._failed, self._typing = session, changed, failed, typing
         self._stop = asyncio.Event()
         self._halt = threading.Event()
         self._one = asyncio.Lock()  # scan at a time
@@ -131,6 +137,12 @@ class DatasetFeed:
                 self.gone = False
                 await self.scan()
 
+    def _halted(self) -> bool:
+        """Asked before each picture, in the thread that reads; steps aside for whoever types."""
+        if self._typing():
+            time.sleep(_ASIDE)
+        return self._halt.is_set()
+
     async def _take_drafts(self) -> None:
         try:
             self._session.put_drafts(await asyncio.to_thread(self._session.read_drafts))
@@ -153,7 +165,7 @@ class DatasetFeed:
 
             def read() -> None:
                 try:
-                    for batch in session.scan(self._halt.is_set):
+                    for batch in session.scan(self._halted):
                         say(batch)
                 except (DatasetError, OSError) as error:
                     say(error)
@@ -222,13 +234,16 @@ class DatasetFeed:
 
     async def _lint(self) -> None:
         await asyncio.sleep(_CALM)
+        latest = time.monotonic() + _PATIENCE
+        while self._typing() and time.monotonic() < latest:  # noqa: ASYNC110 - a pause tells nobody
+            await asyncio.sleep(_CALM / 3)
         session = self._session
         items, orphans = list(session.items.values()), list(session.orphans)
         await self._find(items, orphans)
         if len(items) <= _COMPARED:
             try:
                 self._duplicates = await asyncio.to_thread(
-                    partial(find_duplicates, items, index=session.index, cancelled=self._halt.is_set)
+                    partial(find_duplicates, items, index=session.index, cancelled=self._halted)
                 )
             except (DatasetError, OSError):
                 return

@@ -153,7 +153,7 @@ class DatasetBrowserScreen(DatasetCaptioning, DatasetEdits, DatasetFinding, Data
         super().on_mount()
         root = self.flux.root
         self.session = DatasetSession(self.folder, root, load_training(root, self.folder))
-        self.feed = DatasetFeed(self.session, self._changed, self.failed)
+        self.feed = DatasetFeed(self.session, self._changed, self.failed, typing=lambda: self.flux.typing)
         self._thumbnails = Thumbnails(self.session.places.thumbnails)
         self.query_one(PictureList).placeholder = "Reading the pictures…"
         self.show_all()
