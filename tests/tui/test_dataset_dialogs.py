@@ -72,6 +72,23 @@ async def test_what_it_is_checked_for_fits_the_lowest_window(tmp_path: Path, fol
         assert screen.session.training.trigger == "zork"
 
 
+async def test_preparing_fits_the_lowest_window(tmp_path: Path, folder: Path) -> None:
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(40, 12)) as pilot:
+        screen = await open_browser(pilot)
+        await pilot.press("P")
+        await until(lambda: isinstance(app.screen, PrepareScreen))
+        for words in ("PNG", "JPEG", "Make the crops", "Change this dataset", "Else into this folder"):
+            assert words in screen_text(app)
+        app.screen.query_one("#target", Input).value = str(folder / "x")
+        await pilot.press("ctrl+s")
+        await until(lambda: "That is inside this dataset" in screen_text(app))
+        app.screen.query_one("#target", Input).value = str(tmp_path / "out")
+        await pilot.press("enter")
+        await until(lambda: (tmp_path / "out" / "ape.png").is_file())
+        assert app.screen is screen
+
+
 async def test_the_keys_of_a_long_preview(tmp_path: Path) -> None:
     folder = make_dataset(tmp_path / "many", {f"{n:02}.png": "snow" for n in range(20)})
     app = library_app(tmp_path, folder)

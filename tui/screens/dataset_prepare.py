@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
+_LOW = 18  # lines; with fewer all that can be chosen is seen, and what explains it is not
+
+
 @dataclass(frozen=True)
 class Preparation:
     """How to prepare."""
@@ -64,6 +67,9 @@ class PrepareScreen(ModalScreen[Preparation | None], inherit_bindings=False):
     PrepareScreen Radio { width: auto; margin-right: 3; }
     PrepareScreen #problem { height: auto; min-height: 1; color: $text-error; }
     PrepareScreen #hint { color: $text-muted; }
+    PrepareScreen.-low > Vertical { padding: 0 1; max-height: 100%; }
+    PrepareScreen.-low RadioSet { layout: vertical; height: 2; margin-bottom: 0; }
+    PrepareScreen.-low #intro, PrepareScreen.-low #hint { display: none; }
     """
 
     def __init__(self, count: int, folder: Path) -> None:
@@ -74,7 +80,9 @@ class PrepareScreen(ModalScreen[Preparation | None], inherit_bindings=False):
         """The choices."""
         with Vertical() as box:
             box.border_title = Content(f"Prepare {plural(self._count, 'picture')}")
-            yield Static(Content("Each becomes an upright RGB file without transparency, saved as:"))
+            yield Static(
+                Content("Each becomes an upright RGB file without transparency, saved as:"), id="intro"
+            )
             yield RadioSet(
                 Radio("PNG (nothing is lost)", value=True, id="png"),
                 Radio("JPEG (smaller)", id="jpeg"),
@@ -86,6 +94,12 @@ class PrepareScreen(ModalScreen[Preparation | None], inherit_bindings=False):
             yield Input(str(self._folder.with_name(self._folder.name + "-prepared")), id="target")
             yield Static(id="problem", markup=False)
             yield Static(Content("ctrl+s starts · space chooses · tab next · esc cancels"), id="hint")
+
+    def on_resize(self) -> None:
+        """In a low window every choice is seen."""
+        low = self.size.height < _LOW
+        self.set_class(low, "-low")
+        self.query_one("#target", Input).compact = low
 
     def on_checkbox_changed(self, event: Checkbox.Changed) -> None:
         """In place needs no folder."""
