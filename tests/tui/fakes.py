@@ -398,6 +398,15 @@ async def settled(pilot: Pilot[Any]) -> None:
     await pilot.pause()
 
 
+async def still(pilot: Pilot[Any]) -> None:
+    """Wait until the screen shows the same for some frames: lists scroll to their cursor in a later one."""
+    shown, same = "", 0
+    while same < 5:
+        await pilot.pause(0.03)
+        now = screen_text(pilot.app)
+        same, shown = same + 1 if now == shown else 0, now
+
+
 async def open_monitor(pilot: Pilot[Any], *wanted: str) -> None:
     """Go to the monitor as soon as runs are known, and wait until it shows all the words."""
     await settled(pilot)

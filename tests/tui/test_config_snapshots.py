@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tui.config_pilot import TEXT, app_in, checked, open_editor, project
-from tests.tui.fakes import FakeRuns, screen_text, settled, until
+from tests.tui.fakes import FakeRuns, screen_text, settled, still, until
 from tui.screens.choose import ChooseScreen
 from tui.screens.config_diff import ConfigDiffScreen
 from tui.screens.config_launch import LaunchScreen
@@ -73,7 +73,8 @@ def test_form_view(snap_compare, folder: Path, size) -> None:
         await pilot.press("f2")
         await until(lambda: screen.form.fields.go_to("train.lr"))
         await checked(screen)
-        await pilot.pause(0.1)  # the list scrolls to its cursor in a later frame
+        await until(lambda: screen.form.fields.go_to("train.lr"))  # again: the check may have brought others
+        await still(pilot)
 
     shoot(snap_compare, folder, size, prepare)
 
