@@ -65,12 +65,13 @@ def write_json(path: Path, value: Any, *, private: bool = False, escape: bool = 
         UnicodeEncodeError: There is such text, and ``escape`` is not set.
     """
     text = json.dumps(value, ensure_ascii=False, indent=1)
-    if escape and not _is_unicode(text):
+    if escape and not is_unicode(text):
         text = json.dumps(value, indent=1)
     write_text(path, text + "\n", private=private)
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether a file or a database can hold a text: names of files may have bytes that are no UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from backend.datasets.headers import Header
 from backend.datasets.scan import Item
 from backend.datasets.sidecar import Box
+from backend.files import is_unicode
 from backend.home import cache_dir
 
 _VERSION = 3
@@ -66,7 +67,7 @@ class Index:
         try:
             with self._open() as connection, connection:
                 before = connection.execute("SELECT * FROM pictures ORDER BY rowid").fetchall()
-                rows = [_row(item) for item in items if _writable(item.name)]
+                rows = [_row(item) for item in items if is_unicode(item.name)]
                 if rows == before:
                     return
                 connection.execute("DELETE FROM pictures")
@@ -101,7 +102,7 @@ class Index:
         """Remember hashes of pictures by name."""
         column = _column(kind)
         marks = {item.name: _hash_mark(item) for item in items}
-        rows = [(name, marks[name], value) for name, value in values.items() if _writable(name)]
+        rows = [(name, marks[name], value) for name, value in values.items() if is_unicode(name)]
         with contextlib.suppress(sqlite3.Error, OSError), self._open() as connection, connection:
             connection.executemany(
                 f"INSERT INTO hashes (name, mark, {column}) VALUES (?, ?, ?) ON CONFLICT(name) DO UPDATE SET "
@@ -181,20 +182,11 @@ def _row(item: Item) -> tuple[object, ...]:
     header: tuple[object, ...] = tuple(item.header) if item.header is not None else (None,) * 8
     numbers = tuple(int(value) if isinstance(value, bool) else value for value in header)
     crop: tuple[object, ...] = tuple(item.crop) if item.crop is not None else (None,) * 4
-    caption = item.caption if item.caption is None or _writable(item.caption) else None
+    caption = item.caption if item.caption is None or is_unicode(item.caption) else None
     return (
         item.name, item.bytes, mtime, caption, item.caption_encoding, item.caption_problem,
         mark, *numbers, item.problem, int(item.excluded), *crop,
     )  # fmt: skip
-
-
-def _writable(text: str) -> bool:
-    """Whether SQLite can hold it: file names that are not UTF-8 cannot be stored."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _hash_mark(item: Item) -> str:

@@ -58,6 +58,15 @@ class DatasetEdits:
 
         self._browser.run_edit(title, careful)
 
+    def _change_if(self, question: Question, title: str, change: Change) -> None:
+        """Change files of the dataset, after a question."""
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._change(title, change)
+
+        self._browser.app.push_screen(ConfirmScreen(question), answered)
+
     # Captions in bulk
 
     def action_bulk(self) -> None:
@@ -136,12 +145,7 @@ class DatasetEdits:
             "Pictures are copied with their captions; the originals stay where they are.",
             "Copy",
         )
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._browser.run_edit("The import", partial(self._import, there))
-
-        self._browser.app.push_screen(ConfirmScreen(question), answered)
+        self._change_if(question, "The import", partial(self._import, there))
 
     def _import(self, paths: list[Path]) -> tuple[Undo | None, str]:
         undo = pictures.bring(
@@ -180,12 +184,7 @@ class DatasetEdits:
             "Delete",
             danger=True,
         )
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._change("Deleting", partial(self._delete, items))
-
-        self._browser.app.push_screen(ConfirmScreen(question), answered)
+        self._change_if(question, "Deleting", partial(self._delete, items))
 
     def _delete(self, items: list[Item]) -> tuple[Undo | None, str]:
         undo, problem = pictures.delete(items, self.session.trash, self.session.training.caption_ext)
@@ -227,12 +226,7 @@ class DatasetEdits:
         first = problems[0]
         where = clip(first.file, 40) if len(problems) == 1 else plural(len(problems), "file")
         question = Question(f"Mend {where}?", f"What it does: {one_line(first.fix or '')}.", "Mend")
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._change("Mending", partial(self._mend, problems))
-
-        self._browser.app.push_screen(ConfirmScreen(question), answered)
+        self._change_if(question, "Mending", partial(self._mend, problems))
 
     def _mend(self, problems: Sequence[Problem]) -> tuple[Undo | None, str]:
         results, undo = self.session.mend(problems)

@@ -258,7 +258,7 @@ class CaptionCourier:
         cancelled: float | None = None
         clock = asyncio.get_running_loop().time
         while True:
-            if cancelled is None and (self._unwanted):
+            if cancelled is None and self._unwanted:
                 cancelled = clock()
                 with contextlib.suppress(RemoteError):
                     await self._gateway.cancel(call_id)
