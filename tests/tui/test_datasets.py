@@ -275,6 +275,28 @@ async def test_folders_dropped_one_after_the_other_are_all_added(tmp_path: Path)
     assert [entry.path for entry in Library(tmp_path / "home").entries()] == folders
 
 
+async def test_pictures_are_imported_with_the_captions_that_the_dataset_is_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, more = make_dataset(tmp_path / "animals"), tmp_path / "more"
+    write_picture(more / "yak.png")
+    (more / "yak.caption").write_text("a yak", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(
+        f"config:\n  process:\n  - datasets:\n    - folder_path: {folder}\n      caption_ext: caption\n",
+        encoding="utf-8",
+    )
+    app = library_app(tmp_path, folder)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await open_library(pilot)
+        await until(lambda: "in the config mine" in screen_text(app))
+        await pilot.press("i")
+        app.screen.query_one("Input").value = str(more)
+        await pilot.press("enter")
+        await until(lambda: "1 picture copied" in said(app))
+        assert (folder / "yak.caption").read_text(encoding="utf-8") == "a yak"
+
+
 async def test_an_import_of_what_is_not_there_or_no_picture_says_so(tmp_path: Path) -> None:
     folder = make_dataset(tmp_path / "animals")
     (tmp_path / "text.md").write_text("no picture", encoding="utf-8")

@@ -290,7 +290,9 @@ class DatasetsScreen(MainScreen):
         if not there:
             return
         try:
-            copied = await asyncio.to_thread(import_pictures, there, entry.path)
+            use = self._uses.get(entry.path)
+            captions = (use.caption_ext,) if use is not None else ()
+            copied = await asyncio.to_thread(import_pictures, there, entry.path, *captions)
         except (DatasetError, OSError) as error:
             self.post_message(OperationFailed("The import stopped", str(error)))
             return
