@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from modal_proto import api_pb2
 
 from backend.events import AttemptEvent, Event, StatusEvent, StepEvent
 from backend.launchers.modal.journal import Journal, read_journal
@@ -158,6 +159,18 @@ class Client:
             if time.monotonic() > deadline:
                 raise AssertionError(f"{status} after {seconds} s\n{self.report()}")
             time.sleep(0.3)
+
+    def settles(self) -> None:
+        """Wait until no app and no container is left: Modal answers a stop at once, and then ends both."""
+
+        def nothing_left() -> bool:
+            return not self.live_apps() and not self.cloud.tasks(running=True)
+
+        self.wait(nothing_left, 20, "nothing left on Modal")
+
+    def live_apps(self) -> list[str]:
+        """The apps that are not stopped."""
+        return [app.app_id for app in self.cloud.apps() if app.state != api_pb2.APP_STATE_STOPPED]
 
     def report(self) -> str:
         """All that helps to understand a failure."""

@@ -14,10 +14,6 @@ from backend.runs.folder import RunFolder
 from tests.modal.client import Client
 
 
-def live_apps(computer: Client) -> list[str]:
-    return [app.app_id for app in computer.cloud.apps() if app.state != 5]
-
-
 def some_time_ago(computer: Client, run: RunFolder) -> None:
     """As if all this had been minutes ago: at first a run without a courier may only be about to get one."""
     then = time.time() - 300
@@ -58,12 +54,12 @@ def test_switched_off_while_the_image_is_built(pretend: Callable[..., Client]) -
     computer.wait(lambda: computer.journal(run).app_id, 60, "the app's id in the journal")
     computer.switch_off()
     assert computer.journal(run).stage is Stage.LAUNCHING
-    assert live_apps(computer)
+    assert computer.live_apps()
     computer.cloud.build_delay(0)
     status = computer.wait_for_end(run)
     assert status["status"] == "interrupted"
     assert "nothing is left there" in computer.said(run)
-    assert not live_apps(computer)
+    computer.settles()
     assert not computer.cloud.calls()
 
 
@@ -87,7 +83,7 @@ def test_switched_off_between_the_call_and_the_note_of_it(pretend: Callable[...,
     assert (status["status"], status["step"]) == ("finished", 100), computer.report()
     assert computer.steps(run) == list(range(1, 101))
     assert len(computer.cloud.apps()) == 1  # adopted, not launched again
-    assert not live_apps(computer)
+    computer.settles()
 
 
 def test_switched_off_while_the_last_words_are_written(pretend: Callable[..., Client]) -> None:
@@ -103,7 +99,7 @@ def test_switched_off_while_the_last_words_are_written(pretend: Callable[..., Cl
     status = computer.wait_for_end(run)
     assert (status["status"], status["step"]) == ("finished", 30)
     assert computer.steps(run) == list(range(1, 31))
-    assert not live_apps(computer)
+    computer.settles()
 
 
 def test_a_damaged_journal_is_said_and_nothing_is_guessed(pretend: Callable[..., Client]) -> None:

@@ -11,16 +11,6 @@ import pytest
 from tests.modal.client import Client, complete
 
 
-def settles(computer: Client) -> None:
-    """Wait until no app and no container is left."""
-
-    def nothing_left() -> bool:
-        apps_over = all(app.state == 5 for app in computer.cloud.apps())
-        return apps_over and not computer.cloud.tasks(running=True)
-
-    computer.wait(nothing_left, 20, "nothing left on Modal")
-
-
 def begun(computer: Client, *options: str, steps: int = 3) -> object:
     run = computer.launch(*options)
     computer.wait(lambda: len(computer.steps(run)) >= steps, 60, "some steps")
@@ -39,7 +29,7 @@ def test_stop_saves_and_resume_goes_on(pretend: Callable[..., Client]) -> None:
     assert (computer.cloud.volume("flux-lora-models").read(f"fox/checkpoints/fox_{at:09d}.safetensors")) == (
         b"lora of step %d" % at
     )
-    settles(computer)
+    computer.settles()
 
     computer.cloud.knobs.environment["PRETEND"] = json.dumps({"pause": 0.0})
     resumed = computer.run("resume", "last", "--set", "train.steps=210")
@@ -48,7 +38,7 @@ def test_stop_saves_and_resume_goes_on(pretend: Callable[..., Client]) -> None:
     assert (status["status"], status["step"], status["steps"]) == ("finished", 210, 210), computer.report()
     assert complete(210, computer.events(run))
     assert len(computer.cloud.apps()) == 2
-    settles(computer)
+    computer.settles()
 
 
 def test_stop_now(pretend: Callable[..., Client]) -> None:
@@ -57,7 +47,7 @@ def test_stop_now(pretend: Callable[..., Client]) -> None:
     result = computer.run("stop", "last", "--now", seconds=100)
     assert result.returncode == 0, result.stderr + computer.report()
     assert computer.wait_for_end(run)["status"] == "stopped"
-    settles(computer)
+    computer.settles()
 
 
 def test_stop_while_it_waits_for_a_gpu(pretend: Callable[..., Client]) -> None:
@@ -68,7 +58,7 @@ def test_stop_while_it_waits_for_a_gpu(pretend: Callable[..., Client]) -> None:
     result = computer.run("stop", "last", seconds=100)
     assert result.returncode == 0, result.stderr + computer.report()
     assert computer.wait_for_end(run)["status"] == "stopped"
-    settles(computer)
+    computer.settles()
 
 
 def test_stop_while_the_image_is_built(pretend: Callable[..., Client]) -> None:
@@ -79,7 +69,7 @@ def test_stop_while_the_image_is_built(pretend: Callable[..., Client]) -> None:
     result = computer.run("stop", "last", seconds=100)
     assert result.returncode == 0, result.stderr + computer.report()
     assert computer.wait_for_end(run)["status"] == "stopped"
-    settles(computer)
+    computer.settles()
 
 
 def test_preempted(pretend: Callable[..., Client]) -> None:
@@ -118,7 +108,7 @@ def test_the_trainer_ends_badly(
     ended = computer.wait_for_end(run)
     assert ended["status"] == status, computer.report()
     assert sentence in computer.said(run)
-    settles(computer)
+    computer.settles()
     assert any("checkpoints" in str(file) for file in computer.cloud.volume("flux-lora-models").files())
 
 
@@ -140,7 +130,7 @@ def test_a_data_set_that_cannot_be_read(computer: Client) -> None:
     assert status["status"] == "failed", computer.report()
     assert "Traceback" not in computer.said(run)
     assert ".png" in computer.said(run)
-    settles(computer)
+    computer.settles()
 
 
 def test_the_call_is_cancelled_elsewhere(pretend: Callable[..., Client]) -> None:
@@ -158,7 +148,7 @@ def test_the_call_is_cancelled_elsewhere(pretend: Callable[..., Client]) -> None
     status = computer.wait_for_end(run)
     assert status["status"] == "stopped", computer.report()
     assert status["step"] >= 12
-    settles(computer)
+    computer.settles()
 
 
 def test_somebody_stops_the_app_elsewhere(pretend: Callable[..., Client]) -> None:
@@ -173,7 +163,7 @@ def test_somebody_stops_the_app_elsewhere(pretend: Callable[..., Client]) -> Non
     )
     status = computer.wait_for_end(run)
     assert status["status"] == "stopped", computer.report()
-    settles(computer)
+    computer.settles()
 
 
 def test_the_budget_is_used_up(pretend: Callable[..., Client]) -> None:
@@ -182,7 +172,7 @@ def test_the_budget_is_used_up(pretend: Callable[..., Client]) -> None:
     status = computer.wait_for_end(run)
     assert status["status"] == "stopped", computer.report()
     assert "used up" in computer.said(run)
-    settles(computer)
+    computer.settles()
 
 
 def test_the_container_lacks_our_code(pretend: Callable[..., Client]) -> None:
@@ -192,7 +182,7 @@ def test_the_container_lacks_our_code(pretend: Callable[..., Client]) -> None:
     status = computer.wait_for_end(run)
     assert status["status"] == "failed", computer.report()
     assert "no_such_module" in computer.said(run)
-    settles(computer)
+    computer.settles()
 
 
 def test_the_image_cannot_be_built(pretend: Callable[..., Client]) -> None:
@@ -202,7 +192,7 @@ def test_the_image_cannot_be_built(pretend: Callable[..., Client]) -> None:
     status = computer.wait_for_end(run)
     assert status["status"] == "failed", computer.report()
     assert "image could not be built" in computer.said(run)
-    settles(computer)
+    computer.settles()
 
 
 def test_the_volume_is_full(pretend: Callable[..., Client]) -> None:
@@ -213,7 +203,7 @@ def test_the_volume_is_full(pretend: Callable[..., Client]) -> None:
     assert status["status"] == "failed", computer.report()
     assert "is full" in computer.said(run)
     assert computer.cloud.volume("flux-lora-models").read("fox/checkpoints/fox_000000020.safetensors")
-    settles(computer)
+    computer.settles()
 
 
 def test_no_network_at_the_launch(pretend: Callable[..., Client]) -> None:

@@ -34,7 +34,7 @@ def test_a_pretended_run_survives_its_client(pretend: Callable[..., Client]) -> 
     lines = [re.sub(r" [\d.]+$", "", line) for line in numbered_lines(run.log)]
     assert lines, computer.report()
     assert lines == [f"step {step} line {n}" for step in range(1, 151) for n in range(3)]
-    computer.wait(lambda: all(app.state == 5 for app in computer.cloud.apps()), 20, "the app is stopped")
+    computer.settles()
 
     result = computer.run("pull", status["id"])
     assert result.returncode == 0, result.stderr
@@ -93,7 +93,7 @@ def test_leftovers_are_listed_and_removed(pretend: Callable[..., Client]) -> Non
     computer.cloud.wait(lambda: not computer.cloud.tasks(running=True), 60, "the container's end")
     listed = computer.run("modal", "cleanup", "--json")
     assert json.loads(listed.stdout)["leftovers"], listed.stderr
-    assert computer.cloud.apps()[0].state != 5
+    assert computer.live_apps()
     removed = computer.run("modal", "cleanup", "--yes")
     assert removed.returncode == 0, removed.stderr
-    assert computer.cloud.apps()[0].state == 5
+    computer.settles()
