@@ -164,13 +164,14 @@ class Client:
         """Wait until no app and no container is left: Modal answers a stop at once, and then ends both."""
 
         def nothing_left() -> bool:
-            return not self.live_apps() and not self.cloud.tasks(running=True)
+            apps_over = all(app.state == api_pb2.APP_STATE_STOPPED for app in self.cloud.apps())
+            return apps_over and not self.cloud.tasks(running=True)
 
         self.wait(nothing_left, 20, "nothing left on Modal")
 
     def live_apps(self) -> list[str]:
-        """The apps that are not stopped."""
-        return [app.app_id for app in self.cloud.apps() if app.state != api_pb2.APP_STATE_STOPPED]
+        """The apps that nobody has stopped; one that was may still have containers that end."""
+        return [app.app_id for app in self.cloud.apps() if app.running]
 
     def report(self) -> str:
         """All that helps to understand a failure."""

@@ -59,6 +59,7 @@ def test_switched_off_while_the_image_is_built(pretend: Callable[..., Client]) -
     status = computer.wait_for_end(run)
     assert status["status"] == "interrupted"
     assert "nothing is left there" in computer.said(run)
+    assert not computer.live_apps()
     computer.settles()
     assert not computer.cloud.calls()
 
@@ -66,6 +67,7 @@ def test_switched_off_while_the_image_is_built(pretend: Callable[..., Client]) -
 @pytest.mark.parametrize("known", ["nothing", pytest.param("the app's id", marks=pytest.mark.thorough)])
 def test_switched_off_between_the_call_and_the_note_of_it(pretend: Callable[..., Client], known: str) -> None:
     computer = pretend(pause=0.1)
+    computer.cloud.knobs.detached_apps_stop = False  # it is over only if somebody stops it
     run = computer.launch("train.steps=100")
     computer.wait(lambda: computer.journal(run).stage is Stage.SPAWNED, 60, "spawned")
     computer.switch_off()
@@ -83,6 +85,7 @@ def test_switched_off_between_the_call_and_the_note_of_it(pretend: Callable[...,
     assert (status["status"], status["step"]) == ("finished", 100), computer.report()
     assert computer.steps(run) == list(range(1, 101))
     assert len(computer.cloud.apps()) == 1  # adopted, not launched again
+    assert not computer.live_apps()
     computer.settles()
 
 
@@ -99,6 +102,7 @@ def test_switched_off_while_the_last_words_are_written(pretend: Callable[..., Cl
     status = computer.wait_for_end(run)
     assert (status["status"], status["step"]) == ("finished", 30)
     assert computer.steps(run) == list(range(1, 31))
+    assert not computer.live_apps()
     computer.settles()
 
 

@@ -96,4 +96,4 @@ def test_leftovers_are_listed_and_removed(pretend: Callable[..., Client]) -> Non
     assert computer.live_apps()
     removed = computer.run("modal", "cleanup", "--yes")
     assert removed.returncode == 0, removed.stderr
-    computer.settles()
+    assert computer.cloud.apps()[0].state == 5
